@@ -1,0 +1,1 @@
+"""Composition root: builds every object once, serves the socket, handles signals."""

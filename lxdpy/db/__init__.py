@@ -1,0 +1,1 @@
+"""SQLite: connection, schema, one query module per table."""

@@ -1,0 +1,1 @@
+"""How it is done; each can be replaced by a fake."""

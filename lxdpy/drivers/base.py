@@ -1,0 +1,385 @@
+"""What services need of the outside world: the Protocols that drivers implement, and the types that cross them.
+
+registry    resolve a reference to a manifest and its config; say where blobs are
+store       blobs and unpacked layers on this host's disk
+containers  liblxc, through the lifecycle worker
+network     the managed bridge and its firewall rules
+probe       numbers of a running container, read from cgroup files and /proc
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lxdpy.oci.descriptor import Descriptor
+from lxdpy.oci.digest import Digest
+from lxdpy.oci.image_config import ImageConfig
+from lxdpy.oci.manifest import Manifest
+from lxdpy.oci.platform import Platform
+from lxdpy.oci.reference import Reference
+from lxdpy.progress import Progress
+
+# ---------------------------------------------------------------- registry
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """One image of one platform, verified down to its config; no layer is fetched yet."""
+
+    reference: Reference
+    endpoint: str
+    """Base URL of the registry or mirror that answered, e.g. `https://registry-1.docker.io`."""
+    manifest_digest: Digest
+    manifest_bytes: bytes
+    manifest: Manifest
+    config_bytes: bytes
+    config: ImageConfig
+    index_digest: Digest | None = None
+    index_bytes: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEndpoint:
+    """One URL that serves a blob, and how to speak with its host. Crosses to workers as JSON."""
+
+    url: str
+    headers: Mapping[str, str]
+    verify: bool = True
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+
+class BlobSource(Protocol):
+    """Where one blob can be fetched: mirrors first, the origin last."""
+
+    async def endpoints(self) -> tuple[BlobEndpoint, ...]:
+        """The URLs to try in order, with headers that are good now. Raises RegistryError, AccessDeniedError."""
+
+    async def renew(self, endpoint: BlobEndpoint, challenges: Sequence[str]) -> BlobEndpoint:
+        """The same endpoint with fresh credentials, after a 401 with these WWW-Authenticate values.
+
+        Raises AccessDeniedError when there are none to be had.
+        """
+
+
+class Registry(Protocol):
+    """Client of every registry that speaks the OCI distribution protocol."""
+
+    async def resolve(
+        self, reference: Reference, platform: Platform, *, cached: Callable[[Digest], bytes | None]
+    ) -> ResolvedImage:
+        """Follow `reference` to a manifest and config of `platform`.
+
+        `cached` gives documents this host has already, by digest: they are not fetched again. Raises NotFoundError
+        (naming the registry asked), AccessDeniedError, RegistryError, DigestMismatchError, InvalidRequestError.
+        """
+
+    def blob_source(self, image: ResolvedImage, blob: Descriptor) -> BlobSource:
+        """Where a blob of `image` can be fetched."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+# ------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True)
+class LowerMount:
+    """How the overlay driver gets at one layer: made by the store, opaque to all but drivers.overlay."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer in the store, unpacked."""
+
+    id: str
+    diff_id: Digest
+    size_bytes: int
+    """Sum of the files' sizes."""
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRequest:
+    """A layer that an image wants: blob, diff_id and where to fetch it (None: only from the local blob)."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    source: BlobSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a garbage collection removed."""
+
+    layers: int
+    blobs: int
+    size_bytes: int
+
+
+class Store(Protocol):
+    """Content-addressed blobs and unpacked layers."""
+
+    def read_blob(self, digest: Digest) -> bytes | None:
+        """A document's bytes (manifest, index, config; at most 4 MiB), verified; None if absent."""
+
+    def write_blob(self, digest: Digest, data: bytes) -> None:
+        """Keep a document. Raises DigestMismatchError, NoSpaceError."""
+
+    async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
+        """Make every layer of one image present and unpacked; base first, as in the manifest.
+
+        Missing blobs are fetched and unpacked in parallel, one process per layer; two callers that want the same layer
+        share one job. The layers returned, and their blobs, can't be collected before `release` is called with the
+        same layers' ids. Raises RegistryError, DigestMismatchError, AccessDeniedError, LayerError, NoSpaceError,
+        WorkerError.
+        """
+
+    def release(self, layer_ids: Sequence[str]) -> None:
+        """End the protection that `materialize` gave (the database refers to the layers by now, or never will)."""
+
+    def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
+        """How to mount these layers, in the order given. Raises NotFoundError."""
+
+    def layer(self, layer_id: str) -> StoredLayer | None:
+        """One layer, if it is whole."""
+
+    async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
+        """Remove layers and blobs that are neither in `keep_*` nor in use by a running job."""
+
+    async def close(self) -> None:
+        """Cancel running jobs and end the workers."""
+
+
+# -------------------------------------------------------------- containers
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """Container ids 0..size-1 are host ids base..base+size-1, for users and groups alike."""
+
+    base: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindFile:
+    """A host file shown in the container, e.g. resolv.conf. `target` is absolute in the rootfs."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSpec:
+    """Everything a start child needs to start one container."""
+
+    name: str
+    lxc_path: str
+    """liblxc's lxcpath: with `name` it names the monitor's command socket."""
+    directory: str
+    """The instance's directory: holds rw/{upper,work}; gets rootfs, exit, console.log, lxc.log."""
+    lowers: tuple[LowerMount, ...]
+    """Topmost first."""
+    idmap: IdMap | None
+    """None: privileged."""
+    cgroup: str
+    """Path below each cgroup hierarchy's root, e.g. `lxdpy-1a2b/web`."""
+    items: tuple[tuple[str, str], ...]
+    """liblxc configuration items in order; list keys may repeat. Never holds NUL or line breaks."""
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    user: str
+    """`uid`, `name`, `uid:gid`, `name:group` ...; looked up in the rootfs's /etc/passwd and /etc/group. "" is root."""
+    cwd: str
+    init: bool
+    """Run lxc-init as PID 1, which reaps, instead of argv itself."""
+    files: tuple[BindFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a container's init, or an exec'd process, ended: exactly one is set."""
+
+    code: int | None
+    signal: int | None
+
+    @property
+    def shell_code(self) -> int:
+        """The exit code as a shell would give it: 128 + n for signal n."""
+        if self.code is not None:
+            return self.code
+        return 128 + (self.signal or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """A command to run in a running container."""
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    """The whole environment: nothing is inherited. HOME is added from /etc/passwd when absent."""
+    uid: int | None = None
+    gid: int | None = None
+    user: str = ""
+    """Used when `uid` is None; as in StartSpec."""
+    cwd: str = ""
+    """"" is the user's home, or / when there is none."""
+    terminal: bool = False
+    """stdin is a pty slave that becomes the controlling terminal of a new session."""
+
+
+class ExecProcess(Protocol):
+    """A command that runs in a container."""
+
+    @property
+    def pid(self) -> int:
+        """Its pid on the host."""
+
+    def signal(self, signo: int) -> None:
+        """Send a signal; nothing happens when it has ended."""
+
+    async def wait(self) -> ExitStatus:
+        """Wait for its end. Code 126: not executable; 127: not found. Raises WorkerError when the worker died."""
+
+
+class RunningContainer(Protocol):
+    """A container whose init runs, or has just ended."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def init_pid(self) -> int: ...
+
+    @property
+    def monitor_pid(self) -> int: ...
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch."""
+
+    def signal(self, signo: int) -> None:
+        """Send a signal to init (pidfd). Nothing happens when it has ended."""
+
+    async def init_ended(self) -> None:
+        """Wait until init has ended. May be awaited by many; returns at once ever after."""
+
+    async def released(self) -> ExitStatus:
+        """Wait until the monitor has ended too: mounts, veth and cgroups are gone and the exit status is known."""
+
+    async def freeze(self) -> None:
+        """Freeze every process."""
+
+    async def unfreeze(self) -> None:
+        """Thaw."""
+
+    async def is_frozen(self) -> bool:
+        """Whether the container is frozen."""
+
+    async def exec(self, spec: ExecSpec, stdin: int, stdout: int, stderr: int) -> ExecProcess:
+        """Run a command on these file descriptors, which the caller closes. Raises WorkerError, ConflictError."""
+
+    async def console(self) -> int:
+        """A file descriptor of the console's pty master; the caller closes it. Raises BusyError when it is taken."""
+
+
+class Containers(Protocol):
+    """liblxc."""
+
+    async def start(self, spec: StartSpec) -> RunningContainer:
+        """Start and wait until it runs. Raises InvalidRequestError (entrypoint, user or cwd that can't be, naming it),
+        ConflictError (runs already), WorkerError; leaves nothing behind when it raises."""
+
+    async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> RunningContainer | None:
+        """The container as an earlier daemon left it, or None when it does not run; clears what a dead one left."""
+
+    async def last_exit(self, directory: str) -> ExitStatus | None:
+        """The exit status that the last monitor wrote, if any."""
+
+    async def version(self) -> str:
+        """liblxc's version."""
+
+    async def close(self) -> None:
+        """End the worker; containers go on."""
+
+
+# ----------------------------------------------------------------- network
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec:
+    """A managed bridge: `ipv4_address` is the gateway's, with prefix (`10.76.0.1/16`)."""
+
+    name: str
+    ipv4_address: str
+    nat: bool = True
+
+
+class NetworkHost(Protocol):
+    """Bridges and firewall rules of this host."""
+
+    async def ensure_bridge(self, bridge: BridgeSpec) -> None:
+        """Make bridge, address, forwarding and NAT rules as wanted; idempotent. Raises ConflictError, WorkerError."""
+
+    async def remove_bridge(self, name: str) -> None:
+        """Remove bridge and rules; a missing one is fine."""
+
+    async def remove_link(self, name: str) -> None:
+        """Remove an interface that a dead container left; a missing one is fine."""
+
+
+# ------------------------------------------------------------------- probe
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """One address of an interface. family: inet or inet6; scope: global, link or local."""
+
+    family: str
+    address: str
+    prefix: int
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceUsage:
+    """One network interface of a container."""
+
+    name: str
+    addresses: tuple[InterfaceAddress, ...]
+    hwaddr: str
+    mtu: int
+    up: bool
+    kind: str
+    """`broadcast`, `loopback` or `point-to-point`."""
+    host_name: str
+    counters: Mapping[str, int]
+    """bytes_received, bytes_sent, packets_received, packets_sent, errors_received, errors_sent,
+    packets_dropped_inbound, packets_dropped_outbound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Numbers of a running container at one moment."""
+
+    processes: int
+    cpu_ns: int
+    memory_bytes: int
+    memory_peak_bytes: int
+    memory_limit_bytes: int | None
+    swap_bytes: int
+    swap_peak_bytes: int
+    interfaces: tuple[InterfaceUsage, ...] = field(default=())
+
+
+class Probe(Protocol):
+    """Reads the numbers of a running container without forking; fast enough for hundreds."""
+
+    def usage(self, init_pid: int, cgroup: str) -> Usage:
+        """Read now. `cgroup` as in StartSpec. Numbers that are gone because the container just ended read as 0."""

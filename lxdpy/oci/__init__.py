@@ -1,0 +1,1 @@
+"""OCI image documents as types; pure functions, no I/O."""

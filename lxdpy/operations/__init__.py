@@ -1,0 +1,1 @@
+"""Background work: state machine, cancel, wait, progress, event stream."""

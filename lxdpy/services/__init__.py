@@ -1,0 +1,1 @@
+"""What lxdpy does: plain Python, no HTTP, no system calls."""

@@ -1,0 +1,1 @@
+"""Processes outside the daemon."""
