@@ -1,0 +1,1 @@
+"""Numbers of running containers, read from cgroup files and /proc."""

@@ -1,0 +1,1 @@
+"""Fork servers: how the daemon spawns and speaks to its workers."""
