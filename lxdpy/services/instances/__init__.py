@@ -1,0 +1,26 @@
+"""Instances: lifecycle, configuration, exec."""
+
+from lxdpy.services.instances.model import (
+    Action,
+    Instance,
+    InstanceSettings,
+    InstanceState,
+    InstanceStatus,
+    NewInstance,
+)
+from lxdpy.services.instances.profiles import Profile, Profiles
+from lxdpy.services.instances.service import DEFAULT_STOP_TIMEOUT_S, InstanceService, Stop
+
+__all__ = [
+    "DEFAULT_STOP_TIMEOUT_S",
+    "Action",
+    "Instance",
+    "InstanceService",
+    "InstanceSettings",
+    "InstanceState",
+    "InstanceStatus",
+    "NewInstance",
+    "Profile",
+    "Profiles",
+    "Stop",
+]

@@ -1,0 +1,67 @@
+"""The SQLite database: one connection, used by one thread, so the event loop never waits for the disk.
+
+Services keep what they need in memory and write through: reading happens when the daemon starts.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from lxdpy.db import schema
+from lxdpy.errors import NoSpaceError, WorkerError
+
+T = TypeVar("T")
+
+
+class Database:
+    """`run(function)` executes `function(connection)` as one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        """Open (and create or migrate) the database. Raises WorkerError when it was written by a newer lxdpy."""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="db")
+        self._connection = self._thread.submit(self._open, path).result()
+
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        # A row that a client was told of survives a power cut: each commit syncs the log.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        schema.migrate(connection)
+        return connection
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` in the database's thread, in one transaction: all of it happens or nothing.
+
+        Raises NoSpaceError when the disk is full, WorkerError for other failures of SQLite.
+        """
+        # A transaction that has begun runs to its end whatever happens to the caller.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function))
+
+    def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = function(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise NoSpaceError(f"Cannot write the database: {exc}") from exc
+            raise WorkerError(f"Database error: {exc}") from exc
+        return result
+
+    def close(self) -> None:
+        """Finish what runs and close."""
+        self._thread.submit(self._connection.close).result()
+        self._thread.shutdown()

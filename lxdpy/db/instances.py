@@ -1,0 +1,98 @@
+"""Instances."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lxdpy.oci.digest import Digest
+
+Devices = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One instance as it was asked for; what it inherits from image and profiles is computed."""
+
+    name: str
+    architecture: str
+    description: str
+    ephemeral: bool
+    config: Mapping[str, str]
+    devices: Devices
+    profiles: tuple[str, ...]
+    created_at: float
+    last_used_at: float
+    """0: never started."""
+    fingerprint: str
+    config_digest: Digest
+    layers: tuple[str, ...]
+    """Base first."""
+    blobs: tuple[Digest, ...]
+
+    @property
+    def manifest_digest(self) -> Digest:
+        """Digest of its image's manifest."""
+        return Digest("sha256", self.fingerprint)
+
+
+def load(connection: sqlite3.Connection) -> list[InstanceRecord]:
+    """Every instance."""
+    return [
+        InstanceRecord(
+            name=row["name"],
+            architecture=row["architecture"],
+            description=row["description"],
+            ephemeral=bool(row["ephemeral"]),
+            config=json.loads(row["config"]),
+            devices=json.loads(row["devices"]),
+            profiles=tuple(json.loads(row["profiles"])),
+            created_at=row["created_at"],
+            last_used_at=row["last_used_at"],
+            fingerprint=row["fingerprint"],
+            config_digest=Digest.parse(row["config_digest"]),
+            layers=tuple(json.loads(row["layers"])),
+            blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
+        )
+        for row in connection.execute("SELECT * FROM instances")
+    ]
+
+
+def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
+    """Insert an instance or replace it."""
+    connection.execute(
+        """
+        INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (name) DO UPDATE SET
+            architecture = excluded.architecture, description = excluded.description, ephemeral = excluded.ephemeral,
+            config = excluded.config, devices = excluded.devices, profiles = excluded.profiles,
+            created_at = excluded.created_at, last_used_at = excluded.last_used_at,
+            fingerprint = excluded.fingerprint, config_digest = excluded.config_digest,
+            layers = excluded.layers, blobs = excluded.blobs
+        """,
+        (
+            instance.name,
+            instance.architecture,
+            instance.description,
+            int(instance.ephemeral),
+            json.dumps(dict(instance.config)),
+            json.dumps({name: dict(device) for name, device in instance.devices.items()}),
+            json.dumps(instance.profiles),
+            instance.created_at,
+            instance.last_used_at,
+            instance.fingerprint,
+            str(instance.config_digest),
+            json.dumps(instance.layers),
+            json.dumps([str(digest) for digest in instance.blobs]),
+        ),
+    )
+
+
+def delete(connection: sqlite3.Connection, name: str) -> None:
+    """Delete an instance and its leases."""
+    connection.execute("DELETE FROM instances WHERE name = ?", (name,))
+
+
+def touch(connection: sqlite3.Connection, name: str, last_used_at: float) -> None:
+    """Note that an instance was started."""
+    connection.execute("UPDATE instances SET last_used_at = ? WHERE name = ?", (last_used_at, name))

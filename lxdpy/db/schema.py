@@ -1,0 +1,65 @@
+"""Tables and their migrations; `PRAGMA user_version` counts the steps taken.
+
+Maps and lists that no query looks into are JSON text. Times are seconds since the epoch.
+"""
+
+import sqlite3
+
+from lxdpy.errors import WorkerError
+
+_STEPS = (
+    """
+    CREATE TABLE images (
+        fingerprint   TEXT PRIMARY KEY,          -- hex of the manifest's digest
+        config_digest TEXT NOT NULL,
+        index_digest  TEXT,
+        reference     TEXT NOT NULL,             -- canonical, as pulled
+        server        TEXT NOT NULL,             -- endpoint that answered
+        architecture  TEXT NOT NULL,
+        size          INTEGER NOT NULL,          -- bytes of manifest, config and compressed layers
+        created_at    REAL NOT NULL,
+        uploaded_at   REAL NOT NULL,
+        last_used_at  REAL NOT NULL,
+        properties    TEXT NOT NULL,
+        layers        TEXT NOT NULL,             -- layer ids, base first
+        blobs         TEXT NOT NULL              -- digests of every blob it stands on
+    ) STRICT;
+    CREATE TABLE image_aliases (
+        name        TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL REFERENCES images (fingerprint) ON DELETE CASCADE,
+        description TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE instances (
+        name         TEXT PRIMARY KEY,
+        architecture TEXT NOT NULL,
+        description  TEXT NOT NULL,
+        ephemeral    INTEGER NOT NULL,
+        config       TEXT NOT NULL,
+        devices      TEXT NOT NULL,
+        profiles     TEXT NOT NULL,
+        created_at   REAL NOT NULL,
+        last_used_at REAL NOT NULL,
+        fingerprint  TEXT NOT NULL,              -- manifest of its image, which may be deleted before it
+        config_digest TEXT NOT NULL,
+        layers       TEXT NOT NULL,
+        blobs        TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE leases (
+        network  TEXT NOT NULL,
+        address  TEXT NOT NULL,
+        instance TEXT NOT NULL REFERENCES instances (name) ON DELETE CASCADE ON UPDATE CASCADE,
+        device   TEXT NOT NULL,
+        hwaddr   TEXT NOT NULL,
+        PRIMARY KEY (network, address)
+    ) STRICT;
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Take the steps that are missing, each in one transaction. Raises WorkerError for a newer database."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_STEPS):
+        raise WorkerError(f"The database is of a newer lxdpy (schema {version}; this one knows {len(_STEPS)})")
+    for number, step in enumerate(_STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,15 @@
+"""How services tell what happened, without knowing who listens."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Announce(Protocol):
+    """Publishes a lifecycle event."""
+
+    def __call__(self, action: str, source: str, context: Mapping[str, object] | None = None) -> None:
+        """`action` is LXD's word (`instance-started`), `source` the API path of what it happened to."""
+
+
+def unheard(action: str, source: str, context: Mapping[str, object] | None = None) -> None:
+    """An announcement that nobody hears."""

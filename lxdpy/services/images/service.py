@@ -1,0 +1,349 @@
+"""Images on this host: found, pulled, named, deleted.
+
+A record in the database makes an image; layers and blobs that no record, no instance and no running job refers to are
+garbage, so there are no counters that could go wrong.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from lxdpy.config import Config
+from lxdpy.db import images as table
+from lxdpy.db.connection import Database
+from lxdpy.db.images import AliasRecord, ImageRecord
+from lxdpy.drivers.base import Collected, LayerRequest, Registry, ResolvedImage, Store
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.oci.digest import Digest
+from lxdpy.oci.image_config import ImageConfig
+from lxdpy.oci.manifest import Manifest
+from lxdpy.oci.platform import Platform
+from lxdpy.progress import NoProgress, Progress
+from lxdpy.services.events import Announce
+from lxdpy.services.images.ancestry import AncestryEntry, ancestry
+from lxdpy.services.images.source import ImageSource
+
+logger = logging.getLogger(__name__)
+
+# Machine names as LXD's clients spell architectures.
+_LXD_ARCHITECTURES = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "arm": "armv7l",
+    "386": "i686",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+}
+
+_CACHED_CONFIGS = 256
+
+Uses = tuple[Sequence[str], Sequence[Digest]]
+"""Layer ids and blobs that something stands on."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """What a source names: an image that is here, or one in a registry that `pull` would bring."""
+
+    record: ImageRecord | None
+    resolved: ResolvedImage | None
+
+
+class ImageService:
+    """Every image of this host."""
+
+    def __init__(
+        self, config: Config, database: Database, store: Store, registry: Registry, announce: Announce
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._store = store
+        self._registry = registry
+        self._announce = announce
+        self._platform = Platform.host()
+        self._images: dict[str, ImageRecord] = {}
+        self._aliases: dict[str, AliasRecord] = {}
+        self._configs: dict[Digest, ImageConfig] = {}
+        self._pinned_layers: Counter[str] = Counter()
+        self._pinned_blobs: Counter[Digest] = Counter()
+        self._referrers: list[Callable[[], Iterable[Uses]]] = []
+        self._collecting = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read the database."""
+        images, aliases = await self._database.run(lambda db: (table.load(db), table.load_aliases(db)))
+        self._images = {image.fingerprint: image for image in images}
+        self._aliases = {alias.name: alias for alias in aliases}
+
+    def add_referrer(self, uses: Callable[[], Iterable[Uses]]) -> None:
+        """Let `uses()` tell what else keeps layers and blobs alive."""
+        self._referrers.append(uses)
+
+    # ---- reading
+
+    def all(self) -> list[ImageRecord]:
+        """Every image, newest upload first."""
+        return sorted(self._images.values(), key=lambda image: -image.uploaded_at)
+
+    def get(self, fingerprint: str) -> ImageRecord:
+        """An image by fingerprint or an unambiguous prefix of it. Raises NotFoundError, InvalidRequestError."""
+        if exact := self._images.get(fingerprint):
+            return exact
+        matches = [image for key, image in self._images.items() if fingerprint and key.startswith(fingerprint)]
+        if not matches:
+            raise NotFoundError(f'Image "{fingerprint}" not found')
+        if len(matches) > 1:
+            raise InvalidRequestError(f'Partial fingerprint "{fingerprint}" matches more than one image')
+        return matches[0]
+
+    def aliases(self) -> list[AliasRecord]:
+        """Every alias by name."""
+        return [self._aliases[name] for name in sorted(self._aliases)]
+
+    def aliases_of(self, fingerprint: str) -> list[AliasRecord]:
+        """The aliases of one image by name."""
+        return [alias for alias in self.aliases() if alias.fingerprint == fingerprint]
+
+    def alias(self, name: str) -> AliasRecord:
+        """An alias; image references are found in any spelling. Raises NotFoundError."""
+        for candidate in (name, self._familiar(name)):
+            if candidate in self._aliases:
+                return self._aliases[candidate]
+        raise NotFoundError(f'Image alias "{name}" not found')
+
+    def lookup(self, name: str) -> ImageRecord:
+        """An image by alias, reference or fingerprint prefix. Raises NotFoundError, InvalidRequestError."""
+        try:
+            return self._images[self.alias(name).fingerprint]
+        except NotFoundError:
+            return self.get(name)
+
+    def config(self, config_digest: Digest) -> ImageConfig:
+        """An image's configuration. Raises NotFoundError when its blob is gone."""
+        if config_digest not in self._configs:
+            if len(self._configs) >= _CACHED_CONFIGS:
+                self._configs.clear()
+            self._configs[config_digest] = ImageConfig.parse(self._document(config_digest))
+        return self._configs[config_digest]
+
+    def ancestry(self, fingerprint: str) -> list[AncestryEntry]:
+        """The image's layers, newest first. Raises NotFoundError."""
+        image = self.get(fingerprint)
+        manifest = Manifest.parse(self._document(image.manifest_digest), None)
+        return ancestry(manifest, self.config(image.config_digest), image.layers)
+
+    # ---- finding and pulling
+
+    async def find(self, source: ImageSource, *, refresh: bool = False) -> FoundImage:
+        """What `source` names. With a registry source an image that is here is taken as it is unless `refresh`.
+
+        Raises NotFoundError (naming the registry that was asked), AccessDeniedError, RegistryError,
+        InvalidRequestError.
+        """
+        if not source.is_remote:
+            if source.fingerprint:
+                return FoundImage(self.get(source.fingerprint), None)
+            if source.alias:
+                return FoundImage(self.lookup(source.alias), None)
+            raise InvalidRequestError('Cannot choose an image: source needs "alias" or "fingerprint"')
+        reference = source.reference(self._config.images.default_registry)
+        alias = self._aliases.get(reference.familiar)
+        if alias is not None and not refresh:
+            return FoundImage(self._images[alias.fingerprint], None)
+        resolved = await self._registry.resolve(reference, self._platform, cached=self._store.read_blob)
+        self._check(resolved)
+        return FoundImage(None, resolved)
+
+    async def pull(self, resolved: ResolvedImage, progress: Progress) -> ImageRecord:
+        """Fetch and unpack what is missing of an image, and record it under its reference.
+
+        Raises RegistryError, DigestMismatchError, AccessDeniedError, LayerError, NoSpaceError, WorkerError.
+        """
+        layers = await self._store.materialize(
+            [
+                LayerRequest(descriptor, diff_id, self._registry.blob_source(resolved, descriptor))
+                for descriptor, diff_id in zip(resolved.manifest.layers, resolved.config.diff_ids, strict=True)
+            ],
+            progress,
+        )
+        layer_ids = tuple(layer.id for layer in layers)
+        try:
+            image = self._record(resolved, layer_ids)
+            with self.pin(image.layers, image.blobs):
+                await asyncio.to_thread(self._write_documents, resolved)
+                await self._put(image, resolved)
+        finally:
+            self._store.release(layer_ids)
+        return image
+
+    async def ensure_layers(self, manifest_digest: Digest, config_digest: Digest, layer_ids: Sequence[str]) -> None:
+        """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
+        if all(self._store.layer(layer_id) is not None for layer_id in layer_ids):
+            return
+        manifest = Manifest.parse(self._document(manifest_digest), None)
+        requests = [
+            LayerRequest(descriptor, diff_id, None)
+            for descriptor, diff_id in zip(manifest.layers, self.config(config_digest).diff_ids, strict=True)
+        ]
+        logger.warning("Rebuilding layers of image %s from their blobs", manifest_digest.hex[:12])
+        layers = await self._store.materialize(requests, NoProgress())
+        self._store.release([layer.id for layer in layers])
+
+    @contextmanager
+    def pin(self, layers: Sequence[str], blobs: Sequence[Digest]) -> Iterator[None]:
+        """Keep layers and blobs from collection while something that will refer to them is being made."""
+        self._pinned_layers.update(layers)
+        self._pinned_blobs.update(blobs)
+        try:
+            yield
+        finally:
+            self._pinned_layers -= Counter(layers)
+            self._pinned_blobs -= Counter(blobs)
+
+    def _check(self, resolved: ResolvedImage) -> None:
+        """Refuse before the download what can't work after it."""
+        count, limit = len(resolved.manifest.layers), self._config.images.max_layers
+        if count > limit:
+            raise InvalidRequestError(f'Cannot pull image "{resolved.reference}": {count} layers, the limit is {limit}')
+        for entry in resolved.config.env:
+            if "\n" in entry or "\r" in entry or "\0" in entry:
+                raise InvalidRequestError(
+                    f'Cannot pull image "{resolved.reference}": its environment variable '
+                    f"{entry.partition('=')[0]!r:.80} has a line break or NUL in it"
+                )
+
+    def _write_documents(self, resolved: ResolvedImage) -> None:
+        if resolved.index_digest is not None and resolved.index_bytes is not None:
+            self._store.write_blob(resolved.index_digest, resolved.index_bytes)
+        self._store.write_blob(resolved.manifest.config.digest, resolved.config_bytes)
+        self._store.write_blob(resolved.manifest_digest, resolved.manifest_bytes)
+
+    def _record(self, resolved: ResolvedImage, layer_ids: tuple[str, ...]) -> ImageRecord:
+        now = time.time()
+        known = self._images.get(resolved.manifest_digest.hex)
+        config = resolved.config
+        blobs = [resolved.manifest_digest, resolved.manifest.config.digest]
+        if resolved.index_digest is not None:
+            blobs.append(resolved.index_digest)
+        blobs += [layer.digest for layer in resolved.manifest.layers]
+        architecture = _LXD_ARCHITECTURES.get(config.architecture, config.architecture)
+        size = len(resolved.manifest_bytes) + len(resolved.config_bytes)
+        return ImageRecord(
+            fingerprint=resolved.manifest_digest.hex,
+            config_digest=resolved.manifest.config.digest,
+            index_digest=resolved.index_digest,
+            reference=str(resolved.reference),
+            server=resolved.endpoint,
+            architecture=architecture,
+            size=size + sum(layer.size for layer in resolved.manifest.layers),
+            created_at=_seconds(config.created),
+            uploaded_at=known.uploaded_at if known else now,
+            last_used_at=known.last_used_at if known else 0.0,
+            properties={
+                "architecture": architecture,
+                "description": f"{resolved.reference.familiar} (OCI)",
+                "id": resolved.reference.familiar,
+                "os": config.os,
+                "type": "oci",
+            },
+            layers=layer_ids,
+            blobs=tuple(blobs),
+        )
+
+    async def _put(self, image: ImageRecord, resolved: ResolvedImage) -> None:
+        alias = AliasRecord(resolved.reference.familiar, image.fingerprint, "")
+        known = image.fingerprint in self._images
+        if self._images.get(image.fingerprint) == image and self._aliases.get(alias.name) == alias:
+            return
+
+        def write(db: sqlite3.Connection) -> None:
+            table.put(db, image)
+            table.put_alias(db, alias)
+
+        await self._database.run(write)
+        self._images[image.fingerprint] = image
+        self._aliases[alias.name] = alias
+        self._announce("image-updated" if known else "image-created", f"/1.0/images/{image.fingerprint}")
+
+    # ---- changing
+
+    async def touch(self, fingerprint: str) -> None:
+        """Note that an instance was made of the image."""
+        if image := self._images.get(fingerprint):
+            image = dataclasses.replace(image, last_used_at=time.time())
+            await self._database.run(lambda db: table.put(db, image))
+            self._images[fingerprint] = image
+
+    async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
+        """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
+        if not name or "\n" in name or "\0" in name:
+            raise InvalidRequestError(f"Invalid image alias {name!r}")
+        if name in self._aliases:
+            raise ConflictError(f'Image alias "{name}" already exists')
+        alias = AliasRecord(name, self.get(fingerprint).fingerprint, description)
+        await self._database.run(lambda db: table.put_alias(db, alias))
+        self._aliases[name] = alias
+        self._announce("image-alias-created", f"/1.0/images/aliases/{name}")
+        return alias
+
+    async def delete_alias(self, name: str) -> None:
+        """Remove a name. Raises NotFoundError."""
+        alias = self.alias(name)
+        await self._database.run(lambda db: table.delete_alias(db, alias.name))
+        self._aliases.pop(alias.name, None)
+        self._announce("image-alias-deleted", f"/1.0/images/aliases/{alias.name}")
+
+    async def delete(self, fingerprint: str) -> None:
+        """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""
+        image = self.get(fingerprint)
+        await self._database.run(lambda db: table.delete(db, image.fingerprint))
+        self._images.pop(image.fingerprint, None)
+        for alias in self.aliases_of(image.fingerprint):
+            del self._aliases[alias.name]
+        self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
+        await self.collect()
+
+    async def collect(self) -> Collected:
+        """Remove layers and blobs that nothing refers to."""
+        async with self._collecting:
+            layers = set(self._pinned_layers)
+            blobs = set(self._pinned_blobs)
+            for image in self._images.values():
+                layers.update(image.layers)
+                blobs.update(image.blobs)
+            for uses in self._referrers:
+                for used_layers, used_blobs in uses():
+                    layers.update(used_layers)
+                    blobs.update(used_blobs)
+            collected = await self._store.collect(layers, blobs)
+        if collected.layers or collected.blobs:
+            logger.info("Collected %d layers and %d blobs", collected.layers, collected.blobs)
+        return collected
+
+    def _document(self, digest: Digest) -> bytes:
+        data = self._store.read_blob(digest)
+        if data is None:
+            raise NotFoundError(f"Document {digest} of an image is missing from the store")
+        return data
+
+    def _familiar(self, name: str) -> str:
+        try:
+            return ImageSource(alias=name).reference(self._config.images.default_registry).familiar
+        except InvalidRequestError:
+            return name
+
+
+def _seconds(rfc3339: str) -> float:
+    """The moment as seconds since the epoch; 0 for none or nonsense."""
+    try:
+        return datetime.fromisoformat(rfc3339[:19] + "+00:00").timestamp() if rfc3339 else 0.0
+    except (ValueError, OverflowError):
+        return 0.0

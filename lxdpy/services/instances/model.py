@@ -1,0 +1,73 @@
+"""Instances as the rest of lxdpy sees them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lxdpy.db.instances import Devices, InstanceRecord
+from lxdpy.drivers.base import ExitStatus, Usage
+from lxdpy.services.images import ImageSource
+
+
+class InstanceStatus(StrEnum):
+    """What an instance does right now, in LXD's words."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+    FROZEN = "Frozen"
+    STARTING = "Starting"
+    STOPPING = "Stopping"
+
+
+class Action(StrEnum):
+    """What `PUT /1.0/instances/NAME/state` can ask for."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance: its record, what it inherits, and what it does."""
+
+    record: InstanceRecord
+    expanded_config: Mapping[str, str]
+    expanded_devices: Devices
+    status: InstanceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceState:
+    """Numbers of one instance at one moment; `usage` only while it runs."""
+
+    status: InstanceStatus
+    pid: int
+    started_at: float | None
+    exit: ExitStatus | None
+    """How it ended last; None while it runs and when it never ran."""
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSettings:
+    """What a client may write."""
+
+    architecture: str = ""
+    description: str = ""
+    ephemeral: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+    devices: Devices = field(default_factory=dict)
+    profiles: tuple[str, ...] = ("default",)
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """A request to make an instance; without a name it gets one."""
+
+    name: str
+    source: ImageSource
+    settings: InstanceSettings
+    start: bool = False

@@ -1,0 +1,62 @@
+"""The part of an instance that changes while it lives: its container, and who may touch it.
+
+    Stopped -> Starting -> Running <-> Frozen
+       ^                      |
+       +------ Stopping <-----+
+
+An instance counts as stopped as soon as its init has ended; the monitor still clears the network and the cgroups then,
+and whoever wants to start or delete the instance waits for that.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from lxdpy.db.instances import InstanceRecord
+from lxdpy.drivers.base import ExitStatus, RunningContainer
+from lxdpy.services.instances.model import InstanceStatus
+
+
+class Runtime:
+    """One instance, in memory."""
+
+    __slots__ = (
+        "container",
+        "exit",
+        "expanded",
+        "frozen",
+        "lock",
+        "record",
+        "restarting",
+        "starting",
+        "stopping",
+        "watcher",
+    )
+
+    def __init__(self, record: InstanceRecord, exit_status: ExitStatus | None) -> None:
+        self.record = record
+        self.lock = asyncio.Lock()
+        """Held by whoever starts, changes or deletes the instance."""
+        self.container: RunningContainer | None = None
+        """Set from the start until init has ended."""
+        self.watcher: asyncio.Task[None] | None = None
+        """Runs from the start until everything of the container is cleared."""
+        self.exit = exit_status
+        self.frozen = False
+        self.restarting = False
+        self.starting = False
+        self.stopping = False
+        self.expanded: tuple[dict[str, str], dict[str, Mapping[str, str]]] | None = None
+
+    @property
+    def status(self) -> InstanceStatus:
+        """What the instance does now."""
+        if self.container is None:
+            return InstanceStatus.STARTING if self.starting else InstanceStatus.STOPPED
+        if self.frozen:
+            return InstanceStatus.FROZEN
+        return InstanceStatus.STOPPING if self.stopping else InstanceStatus.RUNNING
+
+    async def cleared(self) -> None:
+        """Wait until nothing of a container that ended is left."""
+        if self.container is None and self.watcher is not None:
+            await asyncio.shield(self.watcher)
