@@ -1,0 +1,1 @@
+"""Client of registries that speak the OCI distribution protocol (v2)."""
