@@ -1,1 +1,5 @@
-"""Numbers of running containers, read from cgroup files and /proc."""
+"""Numbers of running containers, read from cgroup files and netlink: no fork, no liblxc."""
+
+from lxdpy.drivers.probe.probe import CgroupProbe
+
+__all__ = ["CgroupProbe"]
