@@ -383,3 +383,6 @@ class Probe(Protocol):
 
     def usage(self, init_pid: int, cgroup: str) -> Usage:
         """Read now. `cgroup` as in StartSpec. Numbers that are gone because the container just ended read as 0."""
+
+    def usages(self, containers: Sequence[tuple[int, str]]) -> tuple[Usage, ...]:
+        """Read many, each given as (init_pid, cgroup), in the order given: cheaper than one by one."""
