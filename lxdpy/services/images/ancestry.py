@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lxdpy.drivers.base import StoredLayer
 from lxdpy.oci.chain_id import chain_ids
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import HistoryEntry, ImageConfig
@@ -20,21 +21,21 @@ class AncestryEntry:
     digest: Digest
     size_bytes: int
     """Compressed, as in the registry."""
-    layer_id: str
-    """Where the store keeps it."""
+    layer: StoredLayer | None
+    """As it lies in the store; None when a power cut took it and nobody needed it since."""
     history: HistoryEntry
 
 
-def ancestry(manifest: Manifest, config: ImageConfig, layer_ids: Sequence[str]) -> list[AncestryEntry]:
+def ancestry(manifest: Manifest, config: ImageConfig, layers: Sequence[StoredLayer | None]) -> list[AncestryEntry]:
     """The chain of an image, newest first, as the registry API of 2014 gave it."""
     steps = [step for step in config.history if not step.empty_layer]
     # History is for people: registries hold images whose history does not fit their layers.
     if len(steps) != len(manifest.layers):
         steps = [_NO_HISTORY] * len(manifest.layers)
     entries = [
-        AncestryEntry(chain, diff_id, layer.digest, layer.size, layer_id, step)
-        for chain, diff_id, layer, layer_id, step in zip(
-            chain_ids(config.diff_ids), config.diff_ids, manifest.layers, layer_ids, steps, strict=True
+        AncestryEntry(chain, diff_id, blob.digest, blob.size, layer, step)
+        for chain, diff_id, blob, layer, step in zip(
+            chain_ids(config.diff_ids), config.diff_ids, manifest.layers, layers, steps, strict=True
         )
     ]
     return entries[::-1]

@@ -138,7 +138,8 @@ class ImageService:
         """The image's layers, newest first. Raises NotFoundError."""
         image = self.get(fingerprint)
         manifest = Manifest.parse(self._document(image.manifest_digest), None)
-        return ancestry(manifest, self.config(image.config_digest), image.layers)
+        layers = [self._store.layer(layer_id) for layer_id in image.layers]
+        return ancestry(manifest, self.config(image.config_digest), layers)
 
     # ---- finding and pulling
 

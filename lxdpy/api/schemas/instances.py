@@ -1,0 +1,320 @@
+"""Instances on the wire: LXD's fields, and the extensions that api/extensions.md lists."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lxdpy.api.schemas.times import NEVER, rfc3339
+from lxdpy.drivers.base import InterfaceUsage, Usage
+from lxdpy.errors import InvalidRequestError
+from lxdpy.services.images import ImageSource
+from lxdpy.services.instances import Instance as InstanceModel
+from lxdpy.services.instances import InstanceSettings, InstanceStatus, NewInstance, Stop
+from lxdpy.services.instances import InstanceState as StateModel
+from lxdpy.services.instances.settings import parse_signal
+
+STATUS_CODES: Mapping[InstanceStatus, int] = {
+    InstanceStatus.STOPPED: 102,
+    InstanceStatus.RUNNING: 103,
+    InstanceStatus.STARTING: 106,
+    InstanceStatus.STOPPING: 107,
+    InstanceStatus.FROZEN: 110,
+}
+
+Config = dict[str, str]
+Devices = dict[str, dict[str, str]]
+
+
+class _Lenient(BaseModel):
+    """Clients send fields of newer and older LXDs: those that lxdpy does not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InstanceSource(_Lenient):
+    """Where an instance's root file system comes from."""
+
+    type: str = Field("image", description='"image" is supported')
+    mode: str | None = Field(None, description='"pull", or absent')
+    protocol: str | None = Field(None, description='"oci": fetch from a registry; absent: an image that is here')
+    server: str | None = Field(None, description="the registry, e.g. https://docker.io; absent: the default registry")
+    alias: str | None = Field(None, description="alias of an image that is here, or an image reference in a registry")
+    fingerprint: str | None = Field(None, description="fingerprint, or a prefix of it, of an image that is here")
+
+
+class InstancesPost(_Lenient):
+    """A new instance."""
+
+    name: str | None = Field(None, description="absent: the server picks one")
+    source: InstanceSource = Field(default_factory=lambda: InstanceSource.model_validate({}))
+    type: str | None = Field(None, description='"container", or absent')
+    architecture: str | None = None
+    description: str | None = None
+    ephemeral: bool | None = None
+    stateful: bool | None = None
+    config: Config | None = None
+    devices: Devices | None = None
+    profiles: list[str] | None = Field(None, description='absent: ["default"]')
+    start: bool | None = Field(None, description="start it once it is made")
+
+
+class InstancePut(_Lenient):
+    """What a client may write of an instance."""
+
+    architecture: str | None = None
+    description: str | None = None
+    ephemeral: bool | None = None
+    stateful: bool | None = None
+    config: Config | None = None
+    devices: Devices | None = None
+    profiles: list[str] | None = None
+
+
+class InstancePatch(InstancePut):
+    """The part of `InstancePut` to change; maps are merged, an empty value removes a key."""
+
+
+class InstanceStatePut(_Lenient):
+    """A change of what an instance does."""
+
+    action: str = Field(description="start, stop, restart, freeze or unfreeze")
+    timeout: Annotated[int, Field(ge=-1, le=2**31)] | None = Field(
+        None, description="seconds that a graceful stop may take; -1 or absent: as long as it takes"
+    )
+    force: bool | None = Field(None, description="kill at once")
+    stateful: bool | None = None
+    signal: str | int | None = Field(None, description="extension: signal of a graceful stop")
+    kill: bool | None = Field(None, description="extension: kill when the time of a graceful stop is over")
+
+
+class InstanceExecPost(_Lenient):
+    """A command to run in an instance."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    command: list[str]
+    environment: dict[str, str] | None = None
+    wait_for_websocket: bool | None = Field(None, alias="wait-for-websocket")
+    record_output: bool | None = Field(None, alias="record-output")
+    interactive: bool | None = None
+    width: Annotated[int, Field(ge=0, le=65535)] | None = None
+    height: Annotated[int, Field(ge=0, le=65535)] | None = None
+    user: Annotated[int, Field(ge=0, lt=2**32 - 1)] | None = None
+    group: Annotated[int, Field(ge=0, lt=2**32 - 1)] | None = None
+    cwd: str | None = None
+
+
+class Instance(BaseModel):
+    """An instance."""
+
+    name: str
+    type: Literal["container"]
+    architecture: str
+    description: str
+    status: str
+    status_code: int
+    ephemeral: bool
+    stateful: bool
+    config: Config
+    devices: Devices
+    profiles: list[str]
+    expanded_config: Config
+    expanded_devices: Devices
+    created_at: str
+    last_used_at: str
+    location: str
+    project: str
+    backups: list[dict[str, Any]] | None
+    snapshots: list[dict[str, Any]] | None
+    state: dict[str, Any] | None
+
+
+class InstanceState(BaseModel):
+    """What an instance does and uses right now."""
+
+    status: str
+    status_code: int
+    pid: int
+    processes: int
+    cpu: dict[str, int]
+    memory: dict[str, int]
+    disk: dict[str, dict[str, int]]
+    network: dict[str, dict[str, Any]] | None
+    started_at: str | None
+    exit_code: int | None
+    exit_signal: int | None
+
+
+class InstanceExit(BaseModel):
+    """How an instance ended; `status` says whether it has."""
+
+    status: str
+    status_code: int
+    exit_code: int | None
+    exit_signal: int | None
+
+
+def new_instance(body: InstancesPost) -> NewInstance:
+    """What a POST asks for. Raises InvalidRequestError, UnsupportedError."""
+    if body.type not in (None, "", "container"):
+        raise InvalidRequestError(f'Cannot create an instance of type "{body.type}": only "container" is supported')
+    if body.stateful:
+        raise InvalidRequestError("Cannot create a stateful instance: containers are not checkpointed")
+    return NewInstance(
+        name=body.name or "",
+        source=image_source(body.source),
+        settings=settings(body),
+        start=bool(body.start),
+    )
+
+
+def image_source(body: InstanceSource) -> ImageSource:
+    """Which image a source means. Raises InvalidRequestError."""
+    if body.type != "image":
+        raise InvalidRequestError(
+            f'Cannot create an instance from source type "{body.type}": only "image" is supported'
+        )
+    if body.mode not in (None, "", "pull"):
+        raise InvalidRequestError(f'Cannot fetch an image in mode "{body.mode}": only "pull" is supported')
+    return ImageSource(
+        fingerprint=body.fingerprint or "",
+        alias=body.alias or "",
+        server=body.server or "",
+        protocol=body.protocol or "",
+    )
+
+
+def settings(body: InstancesPost | InstancePut) -> InstanceSettings:
+    """The writable part as a whole; what is absent takes its default."""
+    return InstanceSettings(
+        architecture=body.architecture or "",
+        description=body.description or "",
+        ephemeral=bool(body.ephemeral),
+        config=body.config or {},
+        devices=body.devices or {},
+        profiles=("default",) if body.profiles is None else tuple(body.profiles),
+    )
+
+
+def patched(current: InstanceModel, body: InstancePatch) -> InstanceSettings:
+    """The writable part with `body`'s changes."""
+    record = current.record
+    devices = {**record.devices, **(body.devices or {})}
+    config = {**record.config, **(body.config or {})}
+    return InstanceSettings(
+        architecture=record.architecture,
+        description=record.description if body.description is None else body.description,
+        ephemeral=record.ephemeral if body.ephemeral is None else body.ephemeral,
+        config={key: value for key, value in config.items() if value or key.startswith("environment.")},
+        devices={name: device for name, device in devices.items() if device},
+        profiles=record.profiles if body.profiles is None else tuple(body.profiles),
+    )
+
+
+def stop(body: InstanceStatePut) -> Stop:
+    """How to stop. Raises InvalidRequestError for a signal that does not exist."""
+    return Stop(
+        force=bool(body.force),
+        timeout_s=None if body.timeout is None or body.timeout < 0 else float(body.timeout),
+        signal=None if body.signal in (None, "") else parse_signal(str(body.signal)),
+        kill=bool(body.kill),
+    )
+
+
+def render(instance: InstanceModel) -> dict[str, object]:
+    """An instance as clients read it, without state."""
+    record = instance.record
+    return {
+        "name": record.name,
+        "type": "container",
+        "architecture": record.architecture,
+        "description": record.description,
+        "status": instance.status.value,
+        "status_code": STATUS_CODES[instance.status],
+        "ephemeral": record.ephemeral,
+        "stateful": False,
+        "config": record.config,
+        "devices": record.devices,
+        "profiles": record.profiles,
+        "expanded_config": instance.expanded_config,
+        "expanded_devices": instance.expanded_devices,
+        "created_at": rfc3339(record.created_at),
+        "last_used_at": rfc3339(record.last_used_at) if record.last_used_at else NEVER,
+        "location": "none",
+        "project": "default",
+        "backups": None,
+        "snapshots": None,
+        "state": None,
+    }
+
+
+def writable(instance: InstanceModel) -> dict[str, object]:
+    """The part that ETags cover: what a client may write."""
+    record = instance.record
+    return {
+        "architecture": record.architecture,
+        "config": {
+            key: value
+            for key, value in record.config.items()
+            if key != "volatile.last_state.power" and not key.endswith((".host_name", ".hwaddr"))
+        },
+        "description": record.description,
+        "devices": record.devices,
+        "ephemeral": record.ephemeral,
+        "profiles": record.profiles,
+    }
+
+
+def render_state(state: StateModel) -> dict[str, object]:
+    """An instance's state as clients read it."""
+    usage = state.usage
+    return {
+        "status": state.status.value,
+        "status_code": STATUS_CODES[state.status],
+        "pid": state.pid,
+        "processes": usage.processes if usage else 0,
+        "cpu": {"usage": usage.cpu_ns if usage else 0},
+        "memory": _memory(usage),
+        "disk": {},
+        "network": {card.name: _interface(card) for card in usage.interfaces} if usage else None,
+        "started_at": rfc3339(state.started_at) if state.started_at else None,
+        "exit_code": state.exit.code if state.exit else None,
+        "exit_signal": state.exit.signal if state.exit else None,
+    }
+
+
+def render_exit(state: StateModel) -> dict[str, object]:
+    """How an instance ended."""
+    return {
+        "status": state.status.value,
+        "status_code": STATUS_CODES[state.status],
+        "exit_code": state.exit.code if state.exit else None,
+        "exit_signal": state.exit.signal if state.exit else None,
+    }
+
+
+def _memory(usage: Usage | None) -> dict[str, int]:
+    if usage is None:
+        return {"usage": 0, "usage_peak": 0, "swap_usage": 0, "swap_usage_peak": 0}
+    return {
+        "usage": usage.memory_bytes,
+        "usage_peak": usage.memory_peak_bytes,
+        "swap_usage": usage.swap_bytes,
+        "swap_usage_peak": usage.swap_peak_bytes,
+    }
+
+
+def _interface(card: InterfaceUsage) -> dict[str, object]:
+    return {
+        "addresses": [
+            {"family": entry.family, "address": entry.address, "netmask": str(entry.prefix), "scope": entry.scope}
+            for entry in card.addresses
+        ],
+        "counters": card.counters,
+        "hwaddr": card.hwaddr,
+        "host_name": card.host_name,
+        "mtu": card.mtu,
+        "state": "up" if card.up else "down",
+        "type": card.kind,
+    }
