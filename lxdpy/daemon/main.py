@@ -1,0 +1,133 @@
+"""The daemon: build every object once, serve the socket, stop in order.
+
+SIGTERM or SIGINT: new work is refused; running operations get `shutdown.timeout_s` to finish, then they are cancelled
+and roll back; the API answers until then, so that clients see how their operations end. Containers go on.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lxdpy import config, log
+from lxdpy.api.app import create_app
+from lxdpy.api.deps import Services
+from lxdpy.config import Config
+from lxdpy.daemon import host, sockets, systemd
+from lxdpy.db.connection import Database
+from lxdpy.drivers.liblxc import LxcContainers
+from lxdpy.drivers.network import HostNetwork
+from lxdpy.drivers.probe import CgroupProbe
+from lxdpy.drivers.registry import RegistryClient
+from lxdpy.drivers.store import LayerStore
+from lxdpy.errors import LxdpyError
+from lxdpy.operations import Events, Operations
+from lxdpy.services.images import ImageService
+from lxdpy.services.instances import InstanceService, Profiles
+from lxdpy.services.networks import NetworkService
+
+logger = logging.getLogger(__name__)
+
+# Event streams and open execs would keep the server from ending: they are cut after this.
+_CONNECTIONS_TIMEOUT_S = 2
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to the daemon."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+def run(state_dir: Path, config_file: Path | None, group: str, debug: bool) -> int:
+    """Run the daemon until it is told to stop; returns the exit code."""
+    log.setup(debug=debug)
+    try:
+        host.check()
+        settings = config.load(state_dir.absolute(), config_file)
+        lock = sockets.lock(settings.state_dir)
+        try:
+            asyncio.run(_serve(settings, group))
+        finally:
+            os.close(lock)
+    except LxdpyError as exc:
+        logger.error("%s", exc)
+        return 1
+    return 0
+
+
+async def _serve(settings: Config, group: str) -> None:
+    async with AsyncExitStack() as stack:
+        database = Database(settings.state_dir / "lxdpy.db")
+        stack.callback(database.close)
+        events = Events()
+        operations = Operations(events)
+        store = LayerStore(settings)
+        stack.push_async_callback(store.close)
+        registry = RegistryClient(settings)
+        stack.push_async_callback(registry.aclose)
+        containers = LxcContainers(settings)
+        stack.push_async_callback(containers.close)
+
+        profiles = Profiles(settings.network.bridge)
+        images = ImageService(settings, database, store, registry, events.lifecycle)
+        networks = NetworkService(settings, database, HostNetwork(), events.lifecycle)
+        instances = InstanceService(
+            settings, database, store, containers, CgroupProbe(), images, networks, profiles, events.lifecycle
+        )
+        await images.load()
+        await networks.load()
+        await instances.load()
+        stack.push_async_callback(instances.close)
+        app = create_app(
+            Services(
+                config=settings,
+                operations=operations,
+                events=events,
+                images=images,
+                instances=instances,
+                networks=networks,
+                profiles=profiles,
+                lxc_version=await containers.version(),
+            )
+        )
+        sock = sockets.listen(settings.socket_path, group)
+        stack.callback(sock.close)
+        await _listen(app, sock, operations, settings)
+
+
+async def _listen(app: Any, sock: socket.socket, operations: Operations, settings: Config) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=_CONNECTIONS_TIMEOUT_S,
+        )
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    systemd.notify("READY=1")
+    logger.info("Serving the API on %s", settings.socket_path)
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        systemd.notify("STOPPING=1")
+        logger.info("Stopping: no new work is taken")
+        await operations.drain(settings.shutdown.timeout_s)
+    finally:
+        stopped.cancel()
+        server.should_exit = True
+        await serving
