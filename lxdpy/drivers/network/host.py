@@ -51,8 +51,8 @@ class HostNetwork:
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         """Make bridge, address, IPv4 forwarding and firewall rules as wanted; cheap when they are already.
 
-        A bridge that exists already is used as it is, and gets the address besides its own. Forwarding is never switched
-        off again: others may have come to need it. Raises InvalidRequestError, ConflictError (the name is another kind of
+        A bridge that somebody else made is used, and gets the address besides its own. Forwarding is never switched off
+        again: others may have come to need it. Raises InvalidRequestError, ConflictError (the name is another kind of
         interface's, the network overlaps another interface's), WorkerError.
         """
         _check(bridge)
