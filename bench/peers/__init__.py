@@ -1,0 +1,1 @@
+"""The daemons under comparison, each behind the same few methods (base.py)."""

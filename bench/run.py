@@ -1,0 +1,105 @@
+"""Run the benches and write docs/performance.md: `python -m bench.run [--only pull,lifecycle,fleet] [--rounds N]`.
+
+Needs root, Debian's peers (bench/setup.sh) and a few GB of disk. Peers that are missing are left out, and said so.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import fleet, images, lifecycle, pull, report
+from bench.peers.base import Peer, PeerError, remove
+from bench.peers.docker import Docker, Podman
+from bench.peers.lxd import Lxd
+from bench.peers.ours import Ours
+from bench.registry import Registry
+from bench.results import Results
+
+SUBJECTS = {
+    "pull": (pull.run, 5, (Docker, Podman, Ours)),
+    "lifecycle": (lifecycle.run, 20, (Docker, Lxd, Ours)),
+    "fleet": (fleet.run, 3, (Docker, Lxd, Ours)),
+}
+PACKAGES = ("docker.io", "podman", "lxd", "skopeo", "umoci", "isal", "docker-registry")
+
+
+def main() -> int:
+    """Measure what was asked for, then rewrite the table with all that the cache knows."""
+    options = _options()
+    if os.geteuid() != 0:
+        print("bench: the daemons need root", file=sys.stderr)
+        return 2
+    summary = images.summary()
+    measured = images.CACHE / "results.json"
+    firewall = _firewall()
+    scratch = Path(tempfile.mkdtemp(prefix="lxdpy-bench-", dir=options.scratch))
+    failed = []
+    try:
+        with Registry(images.REGISTRY, images.CACHE / "registry.log") as registry:
+            for subject in options.only:
+                run, rounds, kinds = SUBJECTS[subject]
+                results = Results()
+                try:
+                    run(results, registry, _present(kinds, options.without), scratch, rounds=options.rounds or rounds)
+                except PeerError as exc:
+                    print(f"bench: {subject}: {exc}", file=sys.stderr)
+                    failed.append(subject)
+                    continue
+                results.merge_into(measured)
+    finally:
+        remove(scratch)
+    print(report.write(Results().merge_into(measured), summary, _versions()))
+    if _firewall() != firewall:
+        print("bench: the host's firewall rules are not what they were before", file=sys.stderr)
+        failed.append("firewall")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    def subjects(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := set(names) - set(SUBJECTS):
+            raise argparse.ArgumentTypeError(f"no such subject: {', '.join(sorted(unknown))}")
+        return names
+
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--only", type=subjects, default=list(SUBJECTS), help="subjects, separated by commas")
+    parser.add_argument("--rounds", type=int, help="rounds of each subject (default: each subject's own)")
+    parser.add_argument("--without", type=lambda text: text.split(","), default=[], help="peers to leave out")
+    parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="where the daemons' files go")
+    return parser.parse_args()
+
+
+def _present(kinds: tuple[type[Peer], ...], without: list[str]) -> list[type[Peer]]:
+    present = []
+    for kind in kinds:
+        reason = "left out by --without" if kind.name in without else kind.missing()
+        if reason:
+            print(f"bench: without {kind.name}: {reason}", file=sys.stderr)
+        else:
+            present.append(kind)
+    return present
+
+
+def _firewall() -> str:
+    """The host's rules, which no bench may change (dockerd would: FORWARD policy DROP)."""
+    listed = subprocess.run(["nft", "--stateless", "list", "ruleset"], check=True, capture_output=True, text=True)
+    return listed.stdout
+
+
+def _versions() -> dict[str, str]:
+    """Debian versions of the peers."""
+    versions = {}
+    for package in PACKAGES:
+        query = ["dpkg-query", "-W", "-f", "${Version}", package]
+        answer = subprocess.run(query, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            versions[package] = answer.stdout
+    return versions
+
+
+if __name__ == "__main__":
+    sys.exit(main())
