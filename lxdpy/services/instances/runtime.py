@@ -36,6 +36,8 @@ class Runtime:
         self.record = record
         self.lock = asyncio.Lock()
         """Held by whoever starts, changes or deletes the instance."""
+        self.changing = asyncio.Lock()
+        """Held while the record is replaced."""
         self.container: RunningContainer | None = None
         """Set from the start until init has ended."""
         self.watcher: asyncio.Task[None] | None = None

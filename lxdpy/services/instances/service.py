@@ -51,6 +51,7 @@ from lxdpy.services.networks import files as network_files
 logger = logging.getLogger(__name__)
 
 KILL_TIMEOUT_S = 30.0
+_POWER = "volatile.last_state.power"
 DEFAULT_STOP_TIMEOUT_S = 10.0
 
 
@@ -121,9 +122,9 @@ class InstanceService:
             runtime.frozen = await container.is_frozen()
             self._watch(runtime, container)
             logger.info("Instance %s runs (pid %d)", record.name, container.init_pid)
-        elif record.config.get("volatile.last_state.power") == "RUNNING":
+        elif record.config.get(_POWER) == "RUNNING":
             await self._clear_links(runtime)
-            await self._set_volatile(runtime, {"volatile.last_state.power": "STOPPED"})
+            await self._set_power(runtime, "STOPPED")
             if record.ephemeral:
                 self._spawn(self._delete_ephemeral(runtime))
 
@@ -154,6 +155,16 @@ class InstanceService:
             return InstanceState(runtime.status, 0, None, runtime.exit, None)
         usage = self._probe.usage(container.init_pid, self._cgroup(name))
         return InstanceState(runtime.status, container.init_pid, container.started_at, None, usage)
+
+    def states(self) -> dict[str, InstanceState]:
+        """The numbers of every instance, read together."""
+        running = [(name, r.container) for name, r in self._runtimes.items() if r.container is not None]
+        usages = self._probe.usages([(container.init_pid, self._cgroup(name)) for name, container in running])
+        states = {name: InstanceState(r.status, 0, None, r.exit, None) for name, r in self._runtimes.items()}
+        for (name, container), usage in zip(running, usages, strict=True):
+            status = self._runtimes[name].status
+            states[name] = InstanceState(status, container.init_pid, container.started_at, None, usage)
+        return states
 
     def running(self, name: str) -> RunningContainer:
         """The container of a running instance. Raises NotFoundError, InvalidRequestError when stopped or frozen."""
@@ -236,7 +247,7 @@ class InstanceService:
         volatile = {
             "volatile.base_image": image.fingerprint,
             "volatile.container.oci": "true",
-            "volatile.last_state.power": "STOPPED",
+            _POWER: "STOPPED",
             "volatile.uuid": str(uuid.uuid4()),
         }
         config = {f"image.{key}": value for key, value in image.properties.items()} | volatile | dict(wanted.config)
@@ -308,15 +319,17 @@ class InstanceService:
             self._profiles.get(profile)
         async with runtime.lock:
             self._runtime(name)
-            record = dataclasses.replace(
-                runtime.record,
-                description=wanted.description,
-                ephemeral=wanted.ephemeral,
-                config=wanted.config,
-                devices=wanted.devices,
-                profiles=wanted.profiles,
+            await self._change(
+                runtime,
+                lambda record: dataclasses.replace(
+                    record,
+                    description=wanted.description,
+                    ephemeral=wanted.ephemeral,
+                    config={**wanted.config, _POWER: record.config[_POWER]},
+                    devices=wanted.devices,
+                    profiles=wanted.profiles,
+                ),
             )
-            await self._save(runtime, record)
         self._announce("instance-updated", f"/1.0/instances/{name}")
 
     # ---- life
@@ -364,7 +377,7 @@ class InstanceService:
         await self._images.ensure_layers(record.manifest_digest, record.config_digest, record.layers)
         run = self._process(runtime)
         config, devices = self._expanded(runtime)
-        volatile: dict[str, str] = {"volatile.last_state.power": "RUNNING"}
+        volatile: dict[str, str] = {_POWER: "RUNNING"}
         items, address = await self._nic_items(runtime, devices, volatile)
         idmap = None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
         files = await asyncio.to_thread(self._network_files, record.name, address, idmap.base if idmap else 0)
@@ -384,14 +397,16 @@ class InstanceService:
             init=False,
             files=files,
         )
-        await self._save(
+        await self._change(
             runtime,
-            dataclasses.replace(record, last_used_at=time.time(), config={**record.config, **volatile}),
+            lambda current: dataclasses.replace(
+                current, last_used_at=time.time(), config={**current.config, **volatile}
+            ),
         )
         try:
             container = await self._containers.start(spec)
         except BaseException:
-            await self._set_volatile(runtime, {"volatile.last_state.power": "STOPPED"})
+            await self._set_power(runtime, "STOPPED")
             raise
         runtime.exit = None
         runtime.frozen = runtime.stopping = runtime.restarting = False
@@ -491,7 +506,7 @@ class InstanceService:
         self._mark_ended(runtime, container)
         runtime.exit = await container.released()
         await self._clear_links(runtime)
-        await self._set_volatile(runtime, {"volatile.last_state.power": "STOPPED"})
+        await self._set_power(runtime, "STOPPED")
         if not asked:
             self._announce("instance-stopped", f"/1.0/instances/{name}")
         if runtime.record.ephemeral and not runtime.restarting:
@@ -565,16 +580,18 @@ class InstanceService:
             runtime.expanded = ({**defaults, **config}, devices)
         return runtime.expanded
 
-    async def _save(self, runtime: Runtime, record: InstanceRecord) -> None:
-        await self._database.run(lambda db: table.put(db, record))
-        runtime.record = record
-        runtime.expanded = None
-        self.on_change(record.name)
+    async def _change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
+        """Replace an instance's record, on disk first; changes come one after the other, so none is lost."""
+        async with runtime.changing:
+            record = change(runtime.record)
+            if record != runtime.record:
+                await self._database.run(lambda db: table.put(db, record))
+                runtime.record = record
+                runtime.expanded = None
+                self.on_change(record.name)
 
-    async def _set_volatile(self, runtime: Runtime, values: Mapping[str, str]) -> None:
-        record = dataclasses.replace(runtime.record, config={**runtime.record.config, **values})
-        if self._runtimes.get(record.name) is runtime and record != runtime.record:
-            await self._save(runtime, record)
+    async def _set_power(self, runtime: Runtime, power: str) -> None:
+        await self._change(runtime, lambda record: dataclasses.replace(record, config={**record.config, _POWER: power}))
 
     def _cgroup(self, name: str) -> str:
         return f"{self._cgroup_root}/{name}"

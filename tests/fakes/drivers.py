@@ -1,0 +1,284 @@
+"""Drivers that live in memory: what services stand on, for tests that need no kernel."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lxdpy.drivers.base import (
+    BlobEndpoint,
+    BridgeSpec,
+    Collected,
+    ExecProcess,
+    ExecSpec,
+    ExitStatus,
+    LayerRequest,
+    LowerMount,
+    ResolvedImage,
+    StartSpec,
+    StoredLayer,
+    Usage,
+)
+from lxdpy.errors import ConflictError, NotFoundError
+from lxdpy.oci.descriptor import Descriptor
+from lxdpy.oci.digest import Digest
+from lxdpy.oci.image_config import ImageConfig
+from lxdpy.oci.manifest import Manifest
+from lxdpy.oci.platform import Platform
+from lxdpy.oci.reference import Reference
+from lxdpy.progress import LayerProgress, LayerState, Progress
+
+NO_USAGE = Usage(
+    processes=1,
+    cpu_ns=2,
+    memory_bytes=3,
+    memory_peak_bytes=4,
+    memory_limit_bytes=None,
+    swap_bytes=0,
+    swap_peak_bytes=0,
+)
+
+
+def image_documents(layers: Sequence[bytes] = (b"layer",), **config: object) -> tuple[bytes, bytes]:
+    """Manifest and config bytes of an image whose layers are these bytes; `config` is the `config` object."""
+    document = {
+        "architecture": Platform.host().architecture,
+        "os": "linux",
+        "config": {"Entrypoint": ["/bin/sh"], **config},
+        "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(b"tar of " + layer)) for layer in layers]},
+        "history": [{"created_by": f"step {number}"} for number, _ in enumerate(layers)],
+    }
+    config_bytes = json.dumps(document).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": str(Digest.of(config_bytes)),
+            "size": len(config_bytes),
+        },
+        "layers": [
+            {
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": str(Digest.of(layer)),
+                "size": len(layer),
+            }
+            for layer in layers
+        ],
+    }
+    return json.dumps(manifest).encode(), config_bytes
+
+
+class FakeBlobSource:
+    """A source that is never asked."""
+
+    async def endpoints(self) -> tuple[BlobEndpoint, ...]:
+        return ()
+
+    async def renew(self, endpoint: BlobEndpoint, challenges: Sequence[str]) -> BlobEndpoint:
+        return endpoint
+
+
+class FakeRegistry:
+    """Registries whose images are given by canonical reference."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, tuple[bytes, bytes]] = {}
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, reference: Reference, platform: Platform, *, cached: Callable[[Digest], bytes | None]
+    ) -> ResolvedImage:
+        self.asked.append(str(reference))
+        if str(reference) not in self.images:
+            raise NotFoundError(f'Image "{reference}" not found in registry {reference.registry}')
+        manifest_bytes, config_bytes = self.images[str(reference)]
+        return ResolvedImage(
+            reference=reference,
+            endpoint=f"https://{reference.registry}",
+            manifest_digest=Digest.of(manifest_bytes),
+            manifest_bytes=manifest_bytes,
+            manifest=Manifest.parse(manifest_bytes, None),
+            config_bytes=config_bytes,
+            config=ImageConfig.parse(config_bytes),
+        )
+
+    def blob_source(self, image: ResolvedImage, blob: Descriptor) -> FakeBlobSource:
+        return FakeBlobSource()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class FakeStore:
+    """Blobs and layers in dictionaries."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+        self.layers: dict[str, StoredLayer] = {}
+        self.held: list[str] = []
+        self.failure: Exception | None = None
+        self.kept: tuple[set[str], set[Digest]] = (set(), set())
+
+    def read_blob(self, digest: Digest) -> bytes | None:
+        return self.blobs.get(digest)
+
+    def write_blob(self, digest: Digest, data: bytes) -> None:
+        assert digest.matches(data)
+        self.blobs[digest] = data
+
+    async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        made = []
+        for request in layers:
+            layer = StoredLayer(f"d-{request.diff_id.hex}", request.diff_id, 10, 1)
+            state = LayerState.EXISTS if layer.id in self.layers else LayerState.DONE
+            size = request.descriptor.size
+            progress.layer(LayerProgress(str(request.descriptor.digest), size, size, state))
+            self.layers[layer.id] = layer
+            made.append(layer)
+        self.held += [layer.id for layer in made]
+        return tuple(made)
+
+    def release(self, layer_ids: Sequence[str]) -> None:
+        for layer_id in layer_ids:
+            self.held.remove(layer_id)
+
+    def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
+        return tuple(LowerMount("dir", layer_id) for layer_id in layer_ids)
+
+    def layer(self, layer_id: str) -> StoredLayer | None:
+        return self.layers.get(layer_id)
+
+    async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
+        self.kept = (keep_layers, keep_blobs)
+        layers = [layer for layer in self.layers if layer not in keep_layers and layer not in self.held]
+        blobs = [digest for digest in self.blobs if digest not in keep_blobs]
+        for layer in layers:
+            del self.layers[layer]
+        for digest in blobs:
+            del self.blobs[digest]
+        return Collected(len(layers), len(blobs), 0)
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeProcess:
+    """A command that has ended already."""
+
+    pid = 4242
+
+    def signal(self, signo: int) -> None:
+        pass
+
+    async def wait(self) -> ExitStatus:
+        return ExitStatus(0, None)
+
+
+class FakeContainer:
+    """A container that ends when it is told to, or gets a signal it does not ignore."""
+
+    monitor_pid = 4241
+    init_pid = 4240
+    started_at = 1.0
+
+    def __init__(self, spec: StartSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.signals: list[int] = []
+        self.ignores: set[int] = set()
+        self.ended = asyncio.Event()
+        self.cleared = asyncio.Event()
+        self.frozen = False
+        self.status = ExitStatus(None, 9)
+
+    def end(self, status: ExitStatus) -> None:
+        self.status = status
+        self.ended.set()
+        self.cleared.set()
+
+    def signal(self, signo: int) -> None:
+        self.signals.append(signo)
+        if signo not in self.ignores:
+            self.end(ExitStatus(None, signo))
+
+    async def init_ended(self) -> None:
+        await self.ended.wait()
+
+    async def released(self) -> ExitStatus:
+        await self.cleared.wait()
+        return self.status
+
+    async def freeze(self) -> None:
+        self.frozen = True
+
+    async def unfreeze(self) -> None:
+        self.frozen = False
+
+    async def is_frozen(self) -> bool:
+        return self.frozen
+
+    async def exec(self, spec: ExecSpec, stdin: int, stdout: int, stderr: int) -> ExecProcess:
+        return FakeProcess()
+
+    async def console(self) -> int:
+        raise ConflictError("no console")
+
+
+class FakeContainers:
+    """liblxc without containers."""
+
+    def __init__(self) -> None:
+        self.started: list[FakeContainer] = []
+        self.failure: Exception | None = None
+        self.running: dict[str, FakeContainer] = {}
+
+    async def start(self, spec: StartSpec) -> FakeContainer:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        container = FakeContainer(spec)
+        self.started.append(container)
+        return container
+
+    async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> FakeContainer | None:
+        return self.running.get(name)
+
+    async def last_exit(self, directory: str) -> ExitStatus | None:
+        return None
+
+    async def version(self) -> str:
+        return "5.0.2"
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakeNetworkHost:
+    """A host whose bridges are a list."""
+
+    bridges: list[BridgeSpec] = field(default_factory=list)
+    removed_links: list[str] = field(default_factory=list)
+
+    async def ensure_bridge(self, bridge: BridgeSpec) -> None:
+        self.bridges.append(bridge)
+
+    async def remove_bridge(self, name: str) -> None:
+        self.bridges = [bridge for bridge in self.bridges if bridge.name != name]
+
+    async def remove_link(self, name: str) -> None:
+        self.removed_links.append(name)
+
+
+class FakeProbe:
+    """Numbers that never change."""
+
+    def usage(self, init_pid: int, cgroup: str) -> Usage:
+        return NO_USAGE
+
+    def usages(self, containers: Sequence[tuple[int, str]]) -> tuple[Usage, ...]:
+        return tuple(NO_USAGE for _ in containers)

@@ -1,0 +1,83 @@
+"""Services on drivers that live in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lxdpy.config import Config
+from lxdpy.db.connection import Database
+from lxdpy.services.images import ImageService
+from lxdpy.services.instances import InstanceService, Profiles
+from lxdpy.services.networks import NetworkService
+from tests.fakes.drivers import FakeContainers, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
+
+
+@dataclass
+class Host:
+    """Everything that a test can look at."""
+
+    config: Config
+    database: Database
+    store: FakeStore
+    registry: FakeRegistry
+    containers: FakeContainers
+    network_host: FakeNetworkHost
+    images: ImageService
+    networks: NetworkService
+    instances: InstanceService
+    events: list[tuple[str, str]]
+
+
+async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, containers: FakeContainers) -> Host:
+    """Services as the daemon builds them."""
+    config = Config(state_dir=state_dir)
+    database = Database(state_dir / "lxdpy.db")
+    events: list[tuple[str, str]] = []
+
+    def announce(action: str, source: str, context: object = None) -> None:
+        events.append((action, source))
+
+    network_host = FakeNetworkHost()
+    images = ImageService(config, database, store, registry, announce)
+    networks = NetworkService(config, database, network_host, announce)
+    instances = InstanceService(
+        config,
+        database,
+        store,
+        containers,
+        FakeProbe(),
+        images,
+        networks,
+        Profiles(config.network.bridge),
+        announce,
+    )
+    await images.load()
+    await networks.load()
+    await instances.load()
+    return Host(config, database, store, registry, containers, network_host, images, networks, instances, events)
+
+
+Scenario = Callable[[Host], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[..., None]:
+    """Run scenarios one after the other, each on a new daemon over the same disk and the same containers."""
+    store, registry, containers = FakeStore(), FakeRegistry(), FakeContainers()
+
+    def run(*scenarios: Scenario) -> None:
+        async def one(scenario: Scenario) -> None:
+            host = await build(tmp_path, store=store, registry=registry, containers=containers)
+            try:
+                await scenario(host)
+            finally:
+                await host.instances.close()
+                host.database.close()
+
+        for scenario in scenarios:
+            asyncio.run(one(scenario))
+
+    return run

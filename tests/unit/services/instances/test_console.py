@@ -1,0 +1,43 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lxdpy.services.instances.console import ConsoleLog
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [(None, b"a\nb\r\nc\n"), (1, b"c\n"), (2, b"b\r\nc\n"), (3, b"a\nb\r\nc\n"), (9, b"a\nb\r\nc\n"), (0, b"")],
+)
+def test_read_undoes_the_terminal(tmp_path: Path, tail: int | None, expected: bytes) -> None:
+    path = tmp_path / "console.log"
+    # "b\r\n" as the process wrote it is "b\r\r\n" behind a pty.
+    path.write_bytes(b"a\r\nb\r\r\nc\r\n")
+    assert asyncio.run(ConsoleLog(path, lambda: True).read(tail)) == expected
+
+
+def test_missing_log_is_empty(tmp_path: Path) -> None:
+    assert asyncio.run(ConsoleLog(tmp_path / "none", lambda: True).read()) == b""
+
+
+def test_follow_gives_everything_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    path.write_bytes(b"one\r\ntwo\r\n")
+    ended = asyncio.Event()
+
+    async def scenario() -> list[bytes]:
+        got: list[bytes] = []
+        async for text in ConsoleLog(path, ended.is_set).follow(tail=1):
+            got.append(text)
+            if len(got) == 1:
+                # A CR LF that is cut between two reads stays one line break.
+                with path.open("ab") as file:
+                    file.write(b"three\r")
+            elif len(got) == 2:
+                with path.open("ab") as file:
+                    file.write(b"\nfour")
+                ended.set()
+        return got
+
+    assert asyncio.run(scenario()) == [b"two\n", b"three", b"\nfour"]
