@@ -279,9 +279,9 @@ class ImageService:
     async def touch(self, fingerprint: str) -> None:
         """Note that an instance was made of the image."""
         if image := self._images.get(fingerprint):
-            image = dataclasses.replace(image, last_used_at=time.time())
-            await self._database.run(lambda db: table.put(db, image))
-            self._images[fingerprint] = image
+            used = dataclasses.replace(image, last_used_at=time.time())
+            self._images[fingerprint] = used
+            await self._database.run(lambda db: table.put(db, used))
 
     async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
         """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
@@ -305,10 +305,11 @@ class ImageService:
     async def delete(self, fingerprint: str) -> None:
         """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""
         image = self.get(fingerprint)
-        await self._database.run(lambda db: table.delete(db, image.fingerprint))
-        self._images.pop(image.fingerprint, None)
+        # Out of memory first: whatever is queued for the database after the deletion must not bring it back.
+        del self._images[image.fingerprint]
         for alias in self.aliases_of(image.fingerprint):
             del self._aliases[alias.name]
+        await self._database.run(lambda db: table.delete(db, image.fingerprint))
         self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
         await self.collect()
 

@@ -20,6 +20,7 @@ class Runtime:
     """One instance, in memory."""
 
     __slots__ = (
+        "changing",
         "container",
         "exit",
         "expanded",
