@@ -33,9 +33,9 @@ def pack_attribute(kind: int, value: bytes) -> bytes:
     return _attribute.pack(len(value) + 4, kind) + value + bytes(-len(value) % 4)
 
 
-def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
-    """The attributes in `data` from `offset` on: values by type."""
-    # A link has some fifty; this loop is what a dump costs.
+def attributes(data: bytes, offset: int, wanted: frozenset[int]) -> dict[int, bytes]:
+    """The wanted attributes among those in `data` from `offset` on: values by type."""
+    # A link has some fifty of which few are wanted; this loop is what a dump costs.
     found: dict[int, bytes] = {}
     end = len(data) - 3
     unpack = _attribute.unpack_from
@@ -43,7 +43,8 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
         length, kind = unpack(data, offset)
         if length < 4:
             break
-        found[kind & _NLA_TYPE_MASK] = data[offset + 4 : offset + length]
+        if (kind := kind & _NLA_TYPE_MASK) in wanted:
+            found[kind] = data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
 

@@ -41,7 +41,7 @@ def has_chain(netfilter: NetlinkSocket, family: int, table: str, chain: str) -> 
 def chain_policy(netfilter: NetlinkSocket, family: int, table: str, chain: str) -> int | None:
     """NF_ACCEPT or NF_DROP; None when there is no such chain or it has no policy."""
     body = _chain(netfilter, family, table, chain) or bytes(_nfgenmsg_size)
-    value = attributes(body, _nfgenmsg_size).get(_NFTA_CHAIN_POLICY)
+    value = attributes(body, _nfgenmsg_size, frozenset({_NFTA_CHAIN_POLICY})).get(_NFTA_CHAIN_POLICY)
     return None if value is None else int(_policy.unpack(value)[0])
 
 
@@ -49,7 +49,8 @@ def rule_comments(netfilter: NetlinkSocket, family: int, table: str, chain: str)
     """The comments of a chain's rules."""
     body = _nfgenmsg(family) + _text(_NFTA_RULE_TABLE, table) + _text(_NFTA_RULE_CHAIN, chain)
     rules = netfilter.request(_NFT_MSG_GETRULE, body, flags=NLM_F_DUMP, subject=f"{table} {chain}")
-    found = (attributes(rule, _nfgenmsg_size).get(_NFTA_RULE_USERDATA) for rule in rules)
+    wanted = frozenset({_NFTA_RULE_USERDATA})
+    found = (attributes(rule, _nfgenmsg_size, wanted).get(_NFTA_RULE_USERDATA) for rule in rules)
     return [comment for data in found if data and (comment := _comment(data)) is not None]
 
 

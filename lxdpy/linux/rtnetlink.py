@@ -37,6 +37,20 @@ _IFA_LOCAL = 2
 _NETNSA_NSID = 1
 _NETNSA_FD = 3
 
+_LINK_ATTRIBUTES = frozenset(
+    {
+        _IFLA_ADDRESS,
+        _IFLA_IFNAME,
+        _IFLA_MTU,
+        _IFLA_LINK,
+        _IFLA_LINKINFO,
+        _IFLA_IFALIAS,
+        _IFLA_STATS64,
+        _IFLA_LINK_NETNSID,
+    }
+)
+_ADDRESS_ATTRIBUTES = frozenset({_IFA_ADDRESS, _IFA_LOCAL})
+
 _ifinfomsg = struct.Struct("=BxHiII")
 _ifaddrmsg = struct.Struct("=BBBBI")
 _int = struct.Struct("=i")
@@ -108,7 +122,7 @@ def nsid(route: NetlinkSocket, netns_fd: int) -> int | None:
     body = route.request(
         _RTM_GETNSID, bytes(4) + pack_attribute(_NETNSA_FD, _int.pack(netns_fd)), flags=0, subject="nsid"
     )[0]
-    value = attributes(body, 4).get(_NETNSA_NSID)
+    value = attributes(body, 4, frozenset({_NETNSA_NSID})).get(_NETNSA_NSID)
     found = -1 if value is None else _int.unpack(value)[0]
     return None if found < 0 else found
 
@@ -119,9 +133,9 @@ def _name(name: str) -> bytes:
 
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _ifinfomsg.unpack_from(body)
-    found = attributes(body, _ifinfomsg.size)
+    found = attributes(body, _ifinfomsg.size, _LINK_ATTRIBUTES)
     peer_nsid = found.get(_IFLA_LINK_NETNSID)
-    info = attributes(found.get(_IFLA_LINKINFO, b""))
+    info = attributes(found.get(_IFLA_LINKINFO, b""), 0, frozenset({_IFLA_INFO_KIND}))
     stats = found.get(_IFLA_STATS64)
     return Link(
         index=index,
@@ -139,7 +153,7 @@ def _link(body: bytes) -> Link:
 
 def _address(body: bytes) -> Address:
     family, prefix, _, scope, index = _ifaddrmsg.unpack_from(body)
-    found = attributes(body, _ifaddrmsg.size)
+    found = attributes(body, _ifaddrmsg.size, _ADDRESS_ATTRIBUTES)
     # On a point-to-point link IFA_ADDRESS is the other side's.
     return Address(index, family, found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b""), prefix, scope)
 

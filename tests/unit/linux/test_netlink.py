@@ -11,16 +11,17 @@ from lxdpy.linux.rtnetlink import IFF_LOOPBACK, RT_SCOPE_HOST, addresses, delete
 
 def test_attributes_survive_a_round_trip() -> None:
     data = b"head" + pack_attribute(3, b"eth0\0") + pack_attribute(4, struct.pack("=I", 1500)) + pack_attribute(9, b"")
-    assert attributes(data, 4) == {3: b"eth0\0", 4: struct.pack("=I", 1500), 9: b""}
+    assert attributes(data, 4, frozenset({3, 4, 9})) == {3: b"eth0\0", 4: struct.pack("=I", 1500), 9: b""}
+    assert attributes(data, 4, frozenset({4, 5})) == {4: struct.pack("=I", 1500)}
 
 
 def test_flags_are_no_part_of_the_type() -> None:
-    assert attributes(pack_attribute(0x8000 | 18, b"nest")) == {18: b"nest"}
+    assert attributes(pack_attribute(0x8000 | 18, b"nest"), 0, frozenset({18})) == {18: b"nest"}
 
 
 @pytest.mark.parametrize("data", [b"", b"\1", b"\0\0\0\0", b"\3\0\1\0rest"])
 def test_what_is_no_attribute_ends_the_list(data: bytes) -> None:
-    assert attributes(data) == {}
+    assert attributes(data, 0, frozenset({0, 1})) == {}
 
 
 def test_links_and_addresses_of_this_host() -> None:
