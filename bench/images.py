@@ -247,8 +247,7 @@ def _lxd_image(root: Path) -> None:
 
 
 def _debian(root: Path) -> Path:
-    _run("mmdebstrap", "--variant=minbase", "--include=libpython3.11-minimal,locales",
-         "bookworm", str(root))  # fmt: skip
+    _run("mmdebstrap", "--variant=minbase", "bookworm", str(root))
     for name in os.listdir(root / "dev"):
         device = root / "dev" / name
         shutil.rmtree(device) if device.is_dir() and not device.is_symlink() else device.unlink()

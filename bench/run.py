@@ -36,6 +36,7 @@ def main() -> int:
     measured = images.CACHE / "results.json"
     firewall = _firewall()
     scratch = Path(tempfile.mkdtemp(prefix="lxdpy-bench-", dir=options.scratch))
+    scratch.chmod(0o711)  # an unprivileged container's root must be able to reach its own files
     failed = []
     try:
         with Registry(images.REGISTRY, images.CACHE / "registry.log") as registry:
