@@ -32,9 +32,12 @@ def _one_daemon(results: Results, peer: Peer) -> None:
     names = [f"c{number}" for number in range(CONTAINERS)]
     running = names[:RUNNING]
     time.sleep(SETTLE_S)
+    results.add("fresh", peer.name, peer.daemon_pss_mib())
+    peer.configure()
+    time.sleep(SETTLE_S)
     idle = peer.daemon_pss_mib()
     results.add("idle", peer.name, idle)
-    with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool, ExitStack() as stack:
         began = time.perf_counter()
         for name in names:
             peer.create(name)

@@ -16,6 +16,7 @@ def run(results: Results, registry: Registry, peers: list[type[Peer]], scratch: 
     with ExitStack() as stack:
         running = [stack.enter_context(kind(scratch / f"life-{kind.name}", registry.host)) for kind in peers]
         for peer in running:
+            peer.configure()
             peer.create("stays")
             peer.start("stays")
             stack.callback(_remove, peer, "stays")

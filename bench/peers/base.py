@@ -10,7 +10,8 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +53,7 @@ class Peer(ABC):
 
     @abstractmethod
     def configure(self) -> None:
-        """Prepare a fresh daemon that answers: storage, images."""
+        """Give a fresh daemon what containers need: storage, and busybox."""
 
     # What is timed.
 
@@ -110,7 +111,6 @@ class Peer(ABC):
         self.http = httpx.Client(transport=transport, base_url="http://localhost", timeout=600)
         try:
             self._wait_until_ready()
-            self.configure()
         except BaseException:
             self.close()
             raise
@@ -148,25 +148,28 @@ class Peer(ABC):
         process = self._process
         if process is None:
             return
-        family = set(processes.tree(process.pid)) - {process.pid}
+        # By pidfd: a number may mean another process by the time that the daemon has ended.
+        family = [os.pidfd_open(pid) for pid in processes.tree(process.pid)[1:]]
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._reap(family | set(processes.children().get(1, ())))
+        for pidfd in family:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+        self._kill_orphans()
         unmount_below(self.directory)
 
-    def _reap(self, candidates: Collection[int]) -> None:
-        """Kill those helpers, shims and monitors that outlived the daemon: they name this peer's directory."""
+    def _kill_orphans(self) -> None:
+        """Kill shims and monitors that outlived the daemon: init's children that name this peer's directory."""
         marker = os.fsencode(str(self.directory))
-        for pid in candidates:
-            try:
+        for pid in processes.children().get(1, ()):
+            with suppress(FileNotFoundError, ProcessLookupError):
                 if marker in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None

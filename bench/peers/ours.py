@@ -24,7 +24,11 @@ class Ours(LxdApi):
     """The daemon with its defaults, apart from the registry's plain http and a bridge of its own."""
 
     name = "lxdpy"
-    _events: ClientConnection | None = None
+
+    def __init__(self, directory: Path, registry: str) -> None:
+        super().__init__(directory, registry)
+        self._events: ClientConnection | None = None
+        self._fingerprints: dict[str, str] = {}
 
     @classmethod
     def missing(cls) -> str | None:
@@ -36,7 +40,6 @@ class Ours(LxdApi):
         return [str(LXDPY), "daemon", "--state-dir", str(self.directory), "--config", str(config)]
 
     def configure(self) -> None:
-        self._fingerprints: dict[str, str] = {}
         for tag in ("busybox:1", "busybox:true"):
             self.pull(tag)
 
