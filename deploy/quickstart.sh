@@ -192,17 +192,17 @@ echo $! >"$work/daemon.pid"
 wait_for "$work/daemon.pid" 30 "$lxdpy" list || fail "the daemon did not start"
 
 say "Pulling: token, manifest, then every layer at once"
-show "$lxdpy" pull "$image"
+show "$lxdpy" image pull "$image"
 
 say "Its ancestry, newest layer first"
-show "$lxdpy" ancestry "$image"
+show "$lxdpy" image ancestry "$image"
 
 say "Launching a container from it"
 if [ -z "${IMAGE:-}" ]; then
     show "$lxdpy" launch "$image" "$instance"
 else
-    # Any image of the Hub: most end at once without a command of ours.
-    show "$lxdpy" launch "$image" "$instance" -c "oci.entrypoint=sh -c 'echo hello from the Hub; exec sleep 3600'"
+    # Most base images run a shell, which ends at once without a terminal.
+    show "$lxdpy" launch "$image" "$instance" --entrypoint "sh -c 'echo hello from the registry; exec sleep 3600'"
 fi
 
 say "Running a command in it"

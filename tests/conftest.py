@@ -60,7 +60,7 @@ def _overlay() -> str | None:
 def _network() -> str | None:
     if reason := _root():
         return reason
-    script = "ip link add b type bridge && ip link add v type veth peer name w && nft add table inet t"
+    script = "ip link add br0 type bridge && ip link add veth0 type veth peer name veth1 && nft add table inet t"
     if reason := _fails("unshare", "--net", "sh", "-c", script):
         return f"cannot make a bridge, a veth pair and a firewall table: {reason}"
     return None
