@@ -74,12 +74,14 @@ async def _serve(settings: Config, group: str) -> None:
         stack.push_async_callback(registry.aclose)
         containers = LxcContainers(settings)
         stack.push_async_callback(containers.close)
+        probe = CgroupProbe()
+        stack.callback(probe.close)
 
         profiles = Profiles(settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), events.lifecycle)
         instances = InstanceService(
-            settings, database, store, containers, CgroupProbe(), images, networks, profiles, events.lifecycle
+            settings, database, store, containers, probe, images, networks, profiles, events.lifecycle
         )
         await images.load()
         await networks.load()

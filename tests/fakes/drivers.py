@@ -265,7 +265,8 @@ class FakeNetworkHost:
     removed_links: list[str] = field(default_factory=list)
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
-        self.bridges.append(bridge)
+        if bridge not in self.bridges:
+            self.bridges.append(bridge)
 
     async def remove_bridge(self, name: str) -> None:
         self.bridges = [bridge for bridge in self.bridges if bridge.name != name]

@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from lxdpy.errors import NoSpaceError, WorkerError
+from lxdpy.errors import InvalidRequestError, NoSpaceError, NotFoundError, WorkerError
+
+_OWN_LOGS = ("console.log", "lxc.log")
 
 
 class InstanceDirectories:
@@ -57,6 +59,32 @@ class InstanceDirectories:
     def remove(trash: Path) -> None:
         """Delete a discarded directory."""
         shutil.rmtree(trash)
+
+    def log_files(self, name: str) -> list[str]:
+        """Names of its log files."""
+        own = [file for file in _OWN_LOGS if (self.path(name) / file).exists()]
+        return sorted(own + [path.name for path in (self.path(name) / "logs").iterdir()])
+
+    def read_log(self, name: str, file: str) -> bytes:
+        """One log file. Raises NotFoundError."""
+        try:
+            return self._log(name, file).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found') from None
+
+    def delete_log(self, name: str, file: str) -> None:
+        """Delete recorded output. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
+        if file in _OWN_LOGS:
+            raise InvalidRequestError(f'Cannot delete log file "{file}": only recorded output can be deleted')
+        try:
+            self._log(name, file).unlink()
+        except FileNotFoundError:
+            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found') from None
+
+    def _log(self, name: str, file: str) -> Path:
+        if not file or "/" in file or file.startswith("."):
+            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found')
+        return self.path(name) / file if file in _OWN_LOGS else self.path(name) / "logs" / file
 
     def write_network_files(self, name: str, files: Mapping[str, str], owner: int) -> None:
         """Write `network/FILE`, owned by the container's root. Raises WorkerError."""

@@ -12,6 +12,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
@@ -141,6 +142,10 @@ class InstanceService:
         """Every instance's name."""
         return sorted(self._runtimes)
 
+    def names_with(self, profile: str) -> list[str]:
+        """Names of the instances that have a profile."""
+        return sorted(name for name, runtime in self._runtimes.items() if profile in runtime.record.profiles)
+
     def get(self, name: str) -> Instance:
         """One instance. Raises NotFoundError."""
         runtime = self._runtime(name)
@@ -191,10 +196,25 @@ class InstanceService:
         runtime = self._runtime(name)
         return ConsoleLog(self._directories.path(name) / "console.log", lambda: runtime.container is None)
 
-    def logs_directory(self, name: str) -> str:
+    def logs_directory(self, name: str) -> Path:
         """Where recorded output of its commands is. Raises NotFoundError."""
         self._runtime(name)
-        return str(self._directories.path(name) / "logs")
+        return self._directories.path(name) / "logs"
+
+    async def log_files(self, name: str) -> list[str]:
+        """Names of its log files. Raises NotFoundError."""
+        self._runtime(name)
+        return await asyncio.to_thread(self._directories.log_files, name)
+
+    async def read_log(self, name: str, file: str) -> bytes:
+        """One of its log files. Raises NotFoundError."""
+        self._runtime(name)
+        return await asyncio.to_thread(self._directories.read_log, name, file)
+
+    async def delete_log(self, name: str, file: str) -> None:
+        """Delete recorded output of a command. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
+        self._runtime(name)
+        await asyncio.to_thread(self._directories.delete_log, name, file)
 
     async def wait(self, name: str, timeout_s: float | None) -> InstanceState:
         """Wait until it is stopped and everything of it is cleared, or the time is over. Raises NotFoundError."""

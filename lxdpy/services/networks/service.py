@@ -50,7 +50,6 @@ class NetworkService:
         self._leases: dict[tuple[str, str], LeaseRecord] = {}
         self._taken: set[str] = set()
         self._next_host = 2
-        self._ready = False
         self._preparing = asyncio.Lock()
 
     async def load(self) -> None:
@@ -84,7 +83,6 @@ class NetworkService:
             raise ConflictError(f'Cannot delete network "{name}": in use by {", ".join(network.used_by[:5])}')
         async with self._preparing:
             await self._host.remove_bridge(name)
-            self._ready = False
         self._announce("network-deleted", f"/1.0/networks/{name}")
 
     async def attach(self, instance: str, device: str, settings: Mapping[str, str], hwaddr: str) -> Nic:
@@ -96,9 +94,8 @@ class NetworkService:
         bridge = settings.get("network") or settings.get("parent") or ""
         self.get(bridge)
         async with self._preparing:
-            if not self._ready:
-                await self._host.ensure_bridge(self._spec)
-                self._ready = True
+            # Cheap when all is in place; whoever took a rule away since (docker's start does) is made good.
+            await self._host.ensure_bridge(self._spec)
             lease = await self._lease(instance, device, settings.get("ipv4.address", ""), hwaddr)
         address = ipaddress.IPv4Interface(f"{lease.address}/{self._interface.network.prefixlen}")
         return Nic(bridge, address, self._interface.ip, lease.hwaddr)
