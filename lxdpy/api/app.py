@@ -1,0 +1,51 @@
+"""The API as an ASGI application.
+
+A resource is one file in `routes/`, listed in ROUTERS below, in the order in which paths are tried:
+
+    router = Router()                                                      # api.routing
+
+    @router.get("/1.0/things/{name}", **documented(Thing))                 # schema from api/schemas
+    async def thing_get(request: Request) -> Response:
+        thing = services(request).things.get(request.path_params["name"])  # api.deps; errors of ours just rise
+        return envelope.sync(render(thing), etag=etag(writable(thing)))    # api.envelope, api.etag
+
+    @router.post("/1.0/things", **documented(status=202, body=ThingsPost))
+    async def things_post(request: Request) -> Response:
+        new = new_thing(await body(request, ThingsPost))
+        operation = services(request).operations.start("Creating thing", partial(things.create, new), resources={...})
+        return envelope.accepted(operation)
+
+`/1.0/containers...` arrives as `/1.0/instances...` (api.edge); lists ask `instances_prefix(request.scope)` for the
+name that was used. Status 201: `documented(status=201)` and `envelope.created(path)`.
+"""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+
+from lxdpy.api import envelope, errors, server_info
+from lxdpy.api.deps import Services
+from lxdpy.api.edge import Edge
+from lxdpy.api.etag import etag
+from lxdpy.api.routes import events, operations, root
+
+ROUTERS = (root.router, operations.router, events.router)
+
+
+def routes() -> list[BaseRoute]:
+    """Every route, in order."""
+    return [route for router in ROUTERS for route in router.routes]
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application on `services`."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    # Taken over as they are: include_router would wrap each and make every request pay for it.
+    app.router.routes.extend(routes())
+    app.add_exception_handler(HTTPException, errors.no_route)
+    app.add_middleware(Edge)
+    server = server_info.render(services)
+    app.state.services = services
+    app.state.server_body = envelope.sync_bytes(server)
+    app.state.server_etag = etag(server["config"])
+    return app

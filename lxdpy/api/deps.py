@@ -1,0 +1,87 @@
+"""What routes stand on: the services, and the parts of a request."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from fastapi import Request, WebSocket
+from pydantic import BaseModel, ValidationError
+
+from lxdpy.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from lxdpy.config import Config
+    from lxdpy.operations import Events, Operations
+    from lxdpy.services.images import ImageService
+    from lxdpy.services.instances import InstanceService, Profiles
+    from lxdpy.services.networks import NetworkService
+
+MAX_BODY_BYTES = 4 << 20
+"""JSON bodies that are larger are refused."""
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the routes call, built once by the daemon."""
+
+    config: "Config"
+    operations: "Operations"
+    events: "Events"
+    images: "ImageService"
+    instances: "InstanceService"
+    networks: "NetworkService"
+    profiles: "Profiles"
+    lxc_version: str
+
+
+def services(connection: Request | WebSocket) -> Services:
+    """The daemon's services."""
+    found: Services = connection.app.state.services
+    return found
+
+
+async def body(request: Request, model: type[Body]) -> Body:
+    """The request's JSON body as `model`. Raises InvalidRequestError."""
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > MAX_BODY_BYTES:
+            raise InvalidRequestError(f"Invalid request body: larger than {MAX_BODY_BYTES} bytes")
+    try:
+        return model.model_validate_json(bytes(chunks))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequestError(f"Invalid request body: {where + ': ' if where else ''}{first['msg']}") from exc
+
+
+def recursion(request: Request) -> int:
+    """`recursion=`: 0 for URLs, 1 for objects, 2 for objects with their state. Raises InvalidRequestError."""
+    return integer(request, "recursion", 0)
+
+
+def integer(request: Request, name: str, default: int) -> int:
+    """A query parameter that is a number; empty or absent is `default`. Raises InvalidRequestError."""
+    text = request.query_params.get(name)
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise InvalidRequestError(f'Invalid value "{text}" of query parameter "{name}": not a number') from exc
+
+
+def flag(request: Request, name: str) -> bool:
+    """A query parameter that is a switch: `true` or `1`."""
+    return request.query_params.get(name, "").lower() in ("true", "1")
+
+
+def project(connection: Request | WebSocket) -> str:
+    """`project=`; empty or absent is "default"."""
+    return connection.query_params.get("project") or "default"
+
+
+def in_project(connection: Request | WebSocket) -> bool:
+    """Whether a list may show anything: all that is here belongs to project "default"."""
+    return project(connection) == "default" or connection.query_params.get("all-projects", "").lower() in ("true", "1")

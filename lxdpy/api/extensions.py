@@ -1,0 +1,41 @@
+"""The API extensions that this daemon really has, in the order of api/extensions.md."""
+
+LXD_EXTENSIONS = (
+    "etag",
+    "patch",
+    "instances",
+    "projects",
+    "network",
+    "network_leases",
+    "network_state",
+    "storage",
+    "resources",
+    "operation_description",
+    "operation_wait",
+    "event_lifecycle",
+    "event_lifecycle_requestor",
+    "event_project",
+    "image_types",
+    "instance_all_projects",
+    "container_full",
+    "instance_get_full",
+    "api_filtering",
+    "console",
+    "container_exec_recording",
+    "container_exec_signal_handling",
+    "container_exec_user_group_cwd",
+    "instance_oci",
+)
+"""LXD's and Incus' names."""
+
+OWN_EXTENSIONS = (
+    "image_ancestry",
+    "instance_console_follow",
+    "instance_exit_status",
+    "image_oci_source",
+    "operation_layer_progress",
+    "operation_error_code",
+)
+"""Names of our own."""
+
+EXTENSIONS = LXD_EXTENSIONS + OWN_EXTENSIONS
