@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -33,7 +32,7 @@ from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFound
 from lxdpy.progress import Progress
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
-from lxdpy.services.instances import names, settings
+from lxdpy.services.instances import names, nics, settings
 from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.model import (
@@ -46,7 +45,7 @@ from lxdpy.services.instances.model import (
 from lxdpy.services.instances.process import Process, environment, image_defaults, process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.runtime import Runtime
-from lxdpy.services.networks import NetworkService, Nic
+from lxdpy.services.networks import NetworkService
 from lxdpy.services.networks import files as network_files
 
 logger = logging.getLogger(__name__)
@@ -397,10 +396,9 @@ class InstanceService:
         await self._images.ensure_layers(record.manifest_digest, record.config_digest, record.layers)
         run = self._process(runtime)
         config, devices = self._expanded(runtime)
-        volatile: dict[str, str] = {_POWER: "RUNNING"}
-        items, address = await self._nic_items(runtime, devices, volatile)
+        cards = await nics.prepare(self._networks, record, devices)
         idmap = None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
-        files = await asyncio.to_thread(self._network_files, record.name, address, idmap.base if idmap else 0)
+        files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
         directory = self._directories.path(record.name)
         spec = StartSpec(
             name=record.name,
@@ -409,7 +407,7 @@ class InstanceService:
             lowers=self._store.lower_mounts(record.layers[::-1]),
             idmap=idmap,
             cgroup=self._cgroup(record.name),
-            items=(("lxc.uts.name", record.name), *items),
+            items=(("lxc.uts.name", record.name), *cards.items),
             argv=run.argv,
             environment=run.environment,
             user=run.user,
@@ -420,7 +418,7 @@ class InstanceService:
         await self._change(
             runtime,
             lambda current: dataclasses.replace(
-                current, last_used_at=time.time(), config={**current.config, **volatile}
+                current, last_used_at=time.time(), config={**current.config, **cards.volatile, _POWER: "RUNNING"}
             ),
         )
         try:
@@ -541,30 +539,10 @@ class InstanceService:
 
     async def _clear_links(self, runtime: Runtime) -> None:
         """A monitor that was killed leaves the host's end of its veth."""
-        for key, link in runtime.record.config.items():
-            if key.startswith("volatile.") and key.endswith(".host_name"):
-                await self._networks.remove_link(link)
+        for link in nics.host_names(runtime.record):
+            await self._networks.remove_link(link)
 
     # ---- parts of a start
-
-    async def _nic_items(
-        self, runtime: Runtime, devices: Mapping[str, Mapping[str, str]], volatile: dict[str, str]
-    ) -> tuple[list[tuple[str, str]], str | None]:
-        """liblxc's items for the NICs, and the first one's address; notes in `volatile` what was generated."""
-        record = runtime.record
-        items: list[tuple[str, str]] = []
-        first: str | None = None
-        nics = [(name, device) for name, device in sorted(devices.items()) if device.get("type") == "nic"]
-        for number, (name, device) in enumerate(nics):
-            hwaddr = device.get("hwaddr") or record.config.get(f"volatile.{name}.hwaddr") or _hwaddr()
-            host_name = device.get("host_name") or record.config.get(f"volatile.{name}.host_name") or _host_name()
-            nic = await self._networks.attach(record.name, name, device, hwaddr)
-            volatile |= {f"volatile.{name}.hwaddr": hwaddr, f"volatile.{name}.host_name": host_name}
-            items += _nic(number, nic, device.get("name", name), host_name, device.get("mtu"))
-            first = first or str(nic.address.ip)
-        if not nics:
-            items.append(("lxc.net.0.type", "empty"))
-        return items, first
 
     def _network_files(self, name: str, address: str | None, owner: int) -> tuple[BindFile, ...]:
         texts = {
@@ -632,31 +610,3 @@ def _cgroup_root(config: Config) -> str:
     if config.state_dir == DEFAULT_STATE_DIR:
         return "lxdpy"
     return f"lxdpy-{hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:8]}"
-
-
-def _hwaddr() -> str:
-    """A random address of Xensource's range, as LXD uses."""
-    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
-
-
-def _host_name() -> str:
-    return f"veth{secrets.token_hex(4)}"
-
-
-def _nic(number: int, nic: Nic, name: str, host_name: str, mtu: str | None) -> list[tuple[str, str]]:
-    prefix = f"lxc.net.{number}"
-    broadcast = nic.address.network.broadcast_address
-    items = [
-        (f"{prefix}.type", "veth"),
-        (f"{prefix}.link", nic.bridge),
-        (f"{prefix}.flags", "up"),
-        (f"{prefix}.name", name),
-        (f"{prefix}.hwaddr", nic.hwaddr),
-        (f"{prefix}.veth.pair", host_name),
-        (f"{prefix}.ipv4.address", f"{nic.address} {broadcast}"),
-    ]
-    if number == 0:
-        items.append((f"{prefix}.ipv4.gateway", str(nic.gateway)))
-    if mtu:
-        items.append((f"{prefix}.mtu", mtu))
-    return items
