@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prepare this checkout: distribution packages, and .venv on the distribution's Python.
 #
+#   sudo deploy/setup.sh packages what deploy/install.sh needs of the distribution; no .venv
 #   sudo deploy/setup.sh run      what the daemon and the command need
 #   sudo deploy/setup.sh demo     run, and what deploy/quickstart.sh needs
 #   sudo deploy/setup.sh test     demo, and what tests/run.sh needs
@@ -102,10 +103,10 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 fi
 
 case $mode in
-run) packages=$run_packages wanted_packages='' extras=cli,daemon ;;
+packages | run) packages=$run_packages wanted_packages='' extras=cli,daemon ;;
 demo) packages="$run_packages $demo_packages" wanted_packages='' extras=cli,daemon ;;
 test | bench) packages="$run_packages $demo_packages $test_packages" wanted_packages=$test_wanted extras=cli,daemon,dev ;;
-*) fail "unknown mode $mode: expected run, demo, test or bench" ;;
+*) fail "unknown mode $mode: expected packages, run, demo, test or bench" ;;
 esac
 
 # Two at once in one checkout would break each other's environment.
@@ -119,7 +120,7 @@ install_packages $packages
 install_wanted $wanted_packages
 [ -x "$python" ] || fail "$python is missing"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than 3.11"
-make_venv "$extras"
+[ "$mode" = packages ] || make_venv "$extras"
 if [ "$mode" = bench ]; then
     sh "$root/bench/setup.sh"
 fi
