@@ -27,9 +27,18 @@ from lxdpy.api import envelope, errors, server_info
 from lxdpy.api.deps import Services
 from lxdpy.api.edge import Edge
 from lxdpy.api.etag import etag
-from lxdpy.api.routes import events, operations, root
+from lxdpy.api.routes import events, images, instances, networks, operations, profiles, root
+from lxdpy.api.views import InstanceViews
 
-ROUTERS = (root.router, operations.router, events.router)
+ROUTERS = (
+    root.router,
+    operations.router,
+    events.router,
+    instances.router,
+    images.router,
+    profiles.router,
+    networks.router,
+)
 
 
 def routes() -> list[BaseRoute]:
@@ -46,6 +55,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Edge)
     server = server_info.render(services)
     app.state.services = services
+    app.state.views = InstanceViews(services.instances)
     app.state.server_body = envelope.sync_bytes(server)
     app.state.server_etag = etag(server["config"])
     return app

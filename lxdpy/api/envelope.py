@@ -6,7 +6,7 @@
 JSON is put together from rendered parts: an answer costs one serialisation of its metadata.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fastapi import Response
 from pydantic_core import to_json
@@ -29,6 +29,17 @@ def sync_bytes(metadata: object) -> bytes:
 def sync(metadata: object, *, etag: str | None = None) -> Response:
     """200 with `metadata`."""
     return Response(sync_bytes(metadata), media_type=JSON, headers=None if etag is None else {"ETag": etag})
+
+
+def sync_rendered(metadata: bytes, *, etag: str | None = None) -> Response:
+    """200 with metadata that is JSON already."""
+    body = b"".join((_SUCCESS, metadata, _END))
+    return Response(body, media_type=JSON, headers=None if etag is None else {"ETag": etag})
+
+
+def sync_list(items: Iterable[bytes]) -> Response:
+    """200 with a list of objects that are JSON already."""
+    return sync_rendered(b"[" + b",".join(items) + b"]")
 
 
 def empty() -> Response:

@@ -18,6 +18,8 @@ import uvicorn
 from lxdpy import config, log
 from lxdpy.api.app import create_app
 from lxdpy.api.deps import Services
+from lxdpy.api.errors import http_status
+from lxdpy.api.server import server_config
 from lxdpy.config import Config
 from lxdpy.daemon import host, sockets, systemd
 from lxdpy.db.connection import Database
@@ -33,9 +35,6 @@ from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
 
 logger = logging.getLogger(__name__)
-
-# Event streams and open execs would keep the server from ending: they are cut after this.
-_CONNECTIONS_TIMEOUT_S = 2
 
 
 class _Server(uvicorn.Server):
@@ -67,7 +66,7 @@ async def _serve(settings: Config, group: str) -> None:
         database = Database(settings.state_dir / "lxdpy.db")
         stack.callback(database.close)
         events = Events()
-        operations = Operations(events)
+        operations = Operations(events, error_code=http_status)
         store = LayerStore(settings)
         stack.push_async_callback(store.close)
         registry = RegistryClient(settings)
@@ -105,17 +104,7 @@ async def _serve(settings: Config, group: str) -> None:
 
 
 async def _listen(app: Any, sock: socket.socket, operations: Operations, settings: Config) -> None:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=_CONNECTIONS_TIMEOUT_S,
-        )
-    )
+    server = _Server(server_config(app))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

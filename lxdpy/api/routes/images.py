@@ -1,0 +1,122 @@
+"""`/1.0/images`: pull, list, name, delete; ancestry."""
+
+from collections.abc import Mapping
+
+from fastapi import Request, Response
+
+from lxdpy.api import envelope, filtering
+from lxdpy.api.deps import body, in_project, recursion, services
+from lxdpy.api.etag import etag
+from lxdpy.api.routing import Router, documented
+from lxdpy.api.schemas import images as schema
+from lxdpy.api.schemas.instances import image_source
+from lxdpy.errors import InvalidRequestError
+from lxdpy.progress import Progress
+from lxdpy.services.images import ImageService
+
+router = Router()
+
+_LISTS = {"recursion": "1: objects", "project": 'only "default" holds images'}
+
+
+@router.get("/1.0/images", **documented(list[schema.Image] | list[str], query={**_LISTS, "filter": "as LXD's"}))
+async def get_images(request: Request) -> Response:
+    """Every image."""
+    images = services(request).images
+    here = images.all() if in_project(request) else []
+    objects = [schema.render(image, images.aliases_of(image.fingerprint)) for image in here]
+    chosen = filtering.select(filtering.parse(request.query_params.get("filter")), objects)
+    if recursion(request) == 0:
+        return envelope.sync([f"/1.0/images/{image['fingerprint']}" for image in chosen])
+    return envelope.sync(chosen)
+
+
+@router.post("/1.0/images", **documented(status=202, body=schema.ImagesPost))
+async def post_images(request: Request) -> Response:
+    """Pull an image from a registry (extension image_oci_source). An unknown image is a 404 at once."""
+    if not request.headers.get("content-type", "application/json").startswith("application/json"):
+        raise InvalidRequestError('Cannot import an image file: send a JSON body with a source of protocol "oci"')
+    found = services(request)
+    source = image_source((await body(request, schema.ImagesPost)).source)
+    if not source.is_remote:
+        raise InvalidRequestError('Cannot pull an image: source needs "protocol": "oci" or a "server"')
+    image = await found.images.find(source, refresh=True)
+    resolved = image.resolved
+    assert resolved is not None
+
+    async def run(progress: Progress) -> Mapping[str, object]:
+        record = await found.images.pull(resolved, progress)
+        return {"fingerprint": record.fingerprint, "size": str(record.size)}
+
+    operation = found.operations.start(
+        "Downloading image",
+        run,
+        resources={"images": [f"/1.0/images/{resolved.manifest_digest.hex}"]},
+        cancellable=True,
+    )
+    return envelope.accepted(operation)
+
+
+@router.get("/1.0/images/aliases", **documented(list[schema.ImageAliasesEntry] | list[str], query=_LISTS))
+async def get_aliases(request: Request) -> Response:
+    """Every alias."""
+    aliases = services(request).images.aliases() if in_project(request) else []
+    if recursion(request) == 0:
+        return envelope.sync([f"/1.0/images/aliases/{alias.name}" for alias in aliases])
+    return envelope.sync([schema.render_alias(alias) for alias in aliases])
+
+
+@router.post("/1.0/images/aliases", **documented(status=201, body=schema.ImageAliasesPost))
+async def post_alias(request: Request) -> Response:
+    """Name an image."""
+    wanted = await body(request, schema.ImageAliasesPost)
+    alias = await services(request).images.add_alias(wanted.name, wanted.target, wanted.description or "")
+    return envelope.created(f"/1.0/images/aliases/{alias.name}")
+
+
+@router.get("/1.0/images/aliases/{name:path}", **documented(schema.ImageAliasesEntry))
+async def get_alias(request: Request) -> Response:
+    """One alias; an image reference is found in any spelling."""
+    alias = schema.render_alias(services(request).images.alias(request.path_params["name"]))
+    return envelope.sync(alias, etag=etag(alias))
+
+
+@router.delete("/1.0/images/aliases/{name:path}", **documented())
+async def delete_alias(request: Request) -> Response:
+    """Remove a name; the image stays."""
+    await services(request).images.delete_alias(request.path_params["name"])
+    return envelope.empty()
+
+
+@router.get("/1.0/images/{fingerprint}", **documented(schema.Image))
+async def get_image(request: Request) -> Response:
+    """One image by fingerprint or a prefix of it."""
+    images = services(request).images
+    image = _render(images, request.path_params["fingerprint"])
+    version = etag({key: image[key] for key in ("auto_update", "properties", "public", "expires_at", "profiles")})
+    return envelope.sync(image, etag=version)
+
+
+@router.delete("/1.0/images/{fingerprint}", **documented(status=202))
+async def delete_image(request: Request) -> Response:
+    """Delete an image and its aliases; layers that instances or other images use stay."""
+    found = services(request)
+    fingerprint = found.images.get(request.path_params["fingerprint"]).fingerprint
+
+    async def run(progress: Progress) -> None:
+        await found.images.delete(fingerprint)
+
+    resources = {"images": [f"/1.0/images/{fingerprint}"]}
+    return envelope.accepted(found.operations.start("Deleting image", run, resources=resources))
+
+
+@router.get("/1.0/images/{fingerprint}/ancestry", **documented(list[schema.ImageAncestryEntry]))
+async def get_ancestry(request: Request) -> Response:
+    """The image's layers, newest first, each with its chain id and the step that made it (image_ancestry)."""
+    entries = services(request).images.ancestry(request.path_params["fingerprint"])
+    return envelope.sync([schema.render_ancestry(entry) for entry in entries])
+
+
+def _render(images: ImageService, fingerprint: str) -> dict[str, object]:
+    image = images.get(fingerprint)
+    return schema.render(image, images.aliases_of(image.fingerprint))

@@ -1,0 +1,224 @@
+"""`/1.0/instances`: list, make, read, change, delete; what they do, print and how they ended."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from lxdpy.api import envelope, filtering
+from lxdpy.api.deps import body, flag, in_project, integer, recursion, services
+from lxdpy.api.edge import instances_prefix
+from lxdpy.api.etag import check_if_match, etag
+from lxdpy.api.routing import Router, documented
+from lxdpy.api.schemas import instances as schema
+from lxdpy.api.views import views
+from lxdpy.errors import InvalidRequestError
+from lxdpy.progress import Progress
+from lxdpy.services.instances import Action
+
+router = Router()
+
+_TEXT = "text/plain; charset=utf-8"
+_LISTS = {
+    "recursion": "0: URLs; 1: objects; 2: objects with their state",
+    "filter": "as LXD's, e.g. `status eq running and config.user.role eq web`",
+    "project": 'only "default" holds instances',
+    "all-projects": "true: of every project",
+}
+
+
+@router.get("/1.0/instances", **documented(list[schema.Instance] | list[str], query=_LISTS))
+async def get_instances(request: Request) -> Response:
+    """Every instance."""
+    found = services(request)
+    depth = recursion(request)
+    names = found.instances.names() if in_project(request) else []
+    clauses = filtering.parse(request.query_params.get("filter"))
+    if clauses:
+        objects = [schema.render(found.instances.get(name)) for name in names]
+        names = [str(found["name"]) for found in filtering.select(clauses, objects)]
+    if depth == 0:
+        prefix = instances_prefix(request.scope)
+        return envelope.sync([f"{prefix}/{name}" for name in names])
+    rendered = views(request)
+    states = found.instances.states() if depth >= 2 and names else {}
+    return envelope.sync_list([rendered.instance(name, states.get(name)) for name in names])
+
+
+@router.post("/1.0/instances", **documented(status=202, body=schema.InstancesPost))
+async def post_instances(request: Request) -> Response:
+    """Make an instance of an image, which is pulled first when it is not here. An unknown image is a 404 at once."""
+    if request.headers.get("content-type", "").startswith("application/octet-stream"):
+        raise InvalidRequestError("Cannot import a backup: send a JSON body")
+    if request.query_params.get("target"):
+        raise InvalidRequestError("Target only allowed when clustered")
+    found = services(request)
+    new = found.instances.reserve(schema.new_instance(await body(request, schema.InstancesPost)))
+    try:
+        image = await found.images.find(new.source)
+
+        async def run(progress: Progress) -> None:
+            await found.instances.create(new, image, progress)
+
+        operation = found.operations.start(
+            "Creating instance", run, resources=_resources(new.name, containers=True), cancellable=True
+        )
+    except BaseException:
+        found.instances.unreserve(new.name)
+        raise
+    return envelope.accepted(operation)
+
+
+@router.get("/1.0/instances/{name}", **documented(schema.Instance, query={"recursion": "1: with its state"}))
+async def get_instance(request: Request) -> Response:
+    """One instance."""
+    found = services(request)
+    name = request.path_params["name"]
+    version = etag(schema.writable(found.instances.get(name)))
+    state = found.instances.state(name) if recursion(request) else None
+    return envelope.sync_rendered(views(request).instance(name, state), etag=version)
+
+
+@router.put("/1.0/instances/{name}", **documented(status=202, body=schema.InstancePut))
+async def put_instance(request: Request) -> Response:
+    """Replace what may be written; it applies at the next start."""
+    found = services(request)
+    name = request.path_params["name"]
+    check_if_match(request, schema.writable(found.instances.get(name)))
+    wanted = schema.settings(await body(request, schema.InstancePut))
+
+    async def run(progress: Progress) -> None:
+        await found.instances.update(name, wanted)
+
+    return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))
+
+
+@router.patch("/1.0/instances/{name}", **documented(body=schema.InstancePatch))
+async def patch_instance(request: Request) -> Response:
+    """Change a part of what may be written; an empty value removes a key."""
+    found = services(request)
+    name = request.path_params["name"]
+    current = found.instances.get(name)
+    check_if_match(request, schema.writable(current))
+    await found.instances.update(name, schema.patched(current, await body(request, schema.InstancePatch)))
+    return envelope.empty()
+
+
+@router.delete("/1.0/instances/{name}", **documented(status=202))
+async def delete_instance(request: Request) -> Response:
+    """Delete a stopped instance and everything it wrote."""
+    found = services(request)
+    name = request.path_params["name"]
+    found.instances.check_delete(name)
+
+    async def run(progress: Progress) -> None:
+        await found.instances.delete(name)
+
+    return envelope.accepted(
+        found.operations.start("Deleting instance", run, resources=_resources(name, containers=True))
+    )
+
+
+@router.get("/1.0/instances/{name}/state", **documented(schema.InstanceState))
+async def get_state(request: Request) -> Response:
+    """What an instance does and uses right now."""
+    return envelope.sync(schema.render_state(services(request).instances.state(request.path_params["name"])))
+
+
+_DESCRIPTIONS = {
+    Action.START: "Starting instance",
+    Action.STOP: "Stopping instance",
+    Action.RESTART: "Restarting instance",
+    Action.FREEZE: "Freezing instance",
+    Action.UNFREEZE: "Unfreezing instance",
+}
+
+
+@router.put("/1.0/instances/{name}/state", **documented(status=202, body=schema.InstanceStatePut))
+async def put_state(request: Request) -> Response:
+    """Start, stop, restart, freeze or unfreeze an instance."""
+    found = services(request)
+    name = request.path_params["name"]
+    wanted = await body(request, schema.InstanceStatePut)
+    try:
+        action = Action(wanted.action)
+    except ValueError:
+        raise InvalidRequestError(f"Unknown action: '{wanted.action}'") from None
+    if wanted.stateful:
+        raise InvalidRequestError(f"Cannot {action} an instance statefully: containers are not checkpointed")
+    how = schema.stop(wanted)
+    found.instances.get(name)
+
+    async def run(progress: Progress) -> None:
+        await found.instances.act(name, action, how)
+
+    return envelope.accepted(found.operations.start(_DESCRIPTIONS[action], run, resources=_resources(name)))
+
+
+@router.get(
+    "/1.0/instances/{name}/wait",
+    **documented(schema.InstanceExit, query={"timeout": "seconds; absent or -1: as long as it takes"}),
+)
+async def wait(request: Request) -> Response:
+    """Wait until an instance is stopped, or the time is over: `status` says which (extension instance_exit_status)."""
+    timeout = integer(request, "timeout", -1)
+    state = await services(request).instances.wait(request.path_params["name"], None if timeout < 0 else timeout)
+    return envelope.sync(schema.render_exit(state))
+
+
+@router.get(
+    "/1.0/instances/{name}/console",
+    **documented(
+        media_type=_TEXT,
+        description="What the instance's process has printed since its last start",
+        query={"follow": "true: until the instance stops (extension instance_console_follow)", "tail": "last N lines"},
+    ),
+)
+async def get_console(request: Request) -> Response:
+    """The console log: stdout and stderr of the instance's process."""
+    console = services(request).instances.console_log(request.path_params["name"])
+    tail = integer(request, "tail", -1)
+    lines = None if tail < 0 else tail
+    if flag(request, "follow"):
+        return StreamingResponse(_until_gone(request, console.follow(lines)), media_type=_TEXT)
+    return Response(await console.read(lines), media_type=_TEXT)
+
+
+async def _until_gone(request: Request, text: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for part in text:
+        yield part
+        if await request.is_disconnected():
+            return
+
+
+@router.get("/1.0/instances/{name}/logs", **documented(list[str]))
+async def get_logs(request: Request) -> Response:
+    """Log files: liblxc's, and recorded output of commands."""
+    name = request.path_params["name"]
+    files = await services(request).instances.log_files(name)
+    return envelope.sync([f"{instances_prefix(request.scope)}/{name}/logs/{file}" for file in files])
+
+
+@router.get(
+    "/1.0/instances/{name}/logs/{file}",
+    **documented(media_type="application/octet-stream", description="The file"),
+)
+async def get_log(request: Request) -> Response:
+    """One log file."""
+    data = await services(request).instances.read_log(request.path_params["name"], request.path_params["file"])
+    return Response(data, media_type="application/octet-stream")
+
+
+@router.delete("/1.0/instances/{name}/logs/{file}", **documented())
+async def delete_log(request: Request) -> Response:
+    """Delete the recorded output of a command."""
+    await services(request).instances.delete_log(request.path_params["name"], request.path_params["file"])
+    return envelope.empty()
+
+
+def _resources(name: str, *, containers: bool = False) -> dict[str, list[str]]:
+    """What an operation is about; LXD names both paths when it makes or deletes an instance."""
+    resources = {"instances": [f"/1.0/instances/{name}"]}
+    if containers:
+        resources["containers"] = [f"/1.0/containers/{name}"]
+    return resources
