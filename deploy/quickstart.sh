@@ -47,7 +47,7 @@ show() {
 end_process() {
     [ -s "$1" ] || return 0
     pid=$(cat "$1")
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q -- "$2" || return 0
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -- "$2" || return 0
     kill "$pid" 2>/dev/null || return 0
     tenths=$(($3 * 10))
     while [ -d "/proc/$pid" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null; do
