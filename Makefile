@@ -35,8 +35,9 @@ check: ## all that CI runs (root)
 api: ## rewrite api/openapi.json
 	$(BIN)/python -m lxdpy.api.openapi
 
-bench: ## what bench/ needs (root); then see bench/README.md
+bench: ## measure beside docker, LXD and others, rewrite docs/performance.md (root; ARGS="--only pull --rounds 3")
 	deploy/setup.sh bench
+	$(BIN)/python -m bench.run $(ARGS)
 
 quickstart: ## the main job, end to end (root)
 	deploy/quickstart.sh
