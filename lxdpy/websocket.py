@@ -37,8 +37,8 @@ class Sockets:
     def __init__(self, names: Iterable[str]) -> None:
         self._secrets = {name: secrets.token_hex(32) for name in names}
         self._unclaimed = dict(self._secrets)
-        self._connections: dict[str, asyncio.Future[Connection]] = {}
-        self._closed = False
+        self._futures: dict[str, asyncio.Future[Connection]] = {}
+        self._closed: set[str] = set()
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -52,14 +52,14 @@ class Sockets:
             # No early exit: the time taken must not tell which secret was nearly right.
             if hmac.compare_digest(known.encode(), secret.encode(errors="surrogateescape")):
                 found = name
-        if found is None or self._closed:
+        if found is None or found in self._closed:
             raise AccessDeniedError("Cannot connect websocket: permission denied")
         del self._unclaimed[found]
         return found
 
     async def attach(self, name: str, connection: Connection) -> None:
-        """Hand an accepted connection to the job, or close it when the job has ended meanwhile."""
-        if self._closed:
+        """Hand an accepted connection to the job, or close it when the job wants it no more."""
+        if name in self._closed:
             await connection.close()
             return
         future = self._future(name)
@@ -78,17 +78,20 @@ class Sockets:
         except TimeoutError as exc:
             raise InvalidRequestError("Timed out waiting for websockets to connect") from exc
 
-    async def close(self) -> None:
-        """Close every connection; later ones are refused."""
-        self._closed = True
-        for future in self._connections.values():
+    async def close(self, names: Iterable[str] | None = None) -> None:
+        """Close the connections called `names` (None: all); later ones are closed when they come."""
+        for name in self._secrets if names is None else names:
+            self._closed.add(name)
+            future = self._futures.get(name)
+            if future is None:
+                continue
             if future.done() and not future.cancelled():
                 await future.result().close()
             else:
                 future.cancel()
 
     def _future(self, name: str) -> asyncio.Future[Connection]:
-        future = self._connections.get(name)
+        future = self._futures.get(name)
         if future is None:
-            future = self._connections[name] = asyncio.get_running_loop().create_future()
+            future = self._futures[name] = asyncio.get_running_loop().create_future()
         return future
