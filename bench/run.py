@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import httpx
+
 from bench import fleet, images, lifecycle, pull, report
 from bench.peers.base import Peer, PeerError, remove
 from bench.peers.docker import Docker, Podman
@@ -45,7 +47,7 @@ def main() -> int:
                 results = Results()
                 try:
                     run(results, registry, _present(kinds, options.without), scratch, rounds=options.rounds or rounds)
-                except PeerError as exc:
+                except (PeerError, httpx.HTTPError) as exc:
                     print(f"bench: {subject}: {exc}", file=sys.stderr)
                     failed.append(subject)
                     continue

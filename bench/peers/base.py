@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -119,6 +120,8 @@ class Peer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(value, PeerError) and str(value).startswith(f"{self.name}:"):
+            print(f"bench: {self.name}'s log ends with:\n{self._log_end()}", file=sys.stderr)
         self.close()
 
     @property
@@ -181,9 +184,11 @@ class Peer(ABC):
             except httpx.TransportError:
                 pass
             if self._process.poll() is not None or time.monotonic() > deadline:
-                log = (self.directory / "daemon.log").read_text(errors="replace")
-                raise PeerError(f"{self.name} did not start: {log[-2000:]}")
+                raise PeerError(f"{self.name} did not start: {self._log_end()}")
             time.sleep(0.02)
+
+    def _log_end(self) -> str:
+        return (self.directory / "daemon.log").read_text(errors="replace")[-2000:]
 
 
 def unmount_below(directory: Path) -> None:
