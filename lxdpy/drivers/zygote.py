@@ -39,7 +39,7 @@ class Job:
         self.pid = 0
         """The child's pid on the host."""
 
-    async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+    async def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
         """Say something to the child; `fds` stay open here. Raises WorkerError when it has ended."""
         try:
             await _send(self._channel, message, fds)
@@ -137,7 +137,7 @@ class Zygote:
         """The fork server's pid, when it runs."""
         return self._pid if self._sock is not None else None
 
-    async def job(self, request: Message, fds: Sequence[int] = ()) -> Job:
+    async def job(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> Job:
         """Fork a child for `request`; `fds` stay open here. Raises WorkerError when there is no child to be had."""
         for _ in range(2):
             # A fork server that is just ending (idle, killed) never starts the job, so it can be asked for again.
@@ -162,7 +162,7 @@ class Zygote:
                 os.kill(self._pid, signal.SIGKILL)
                 await gone.wait()
 
-    async def _try_job(self, request: Message, fds: Sequence[int]) -> Job | None:
+    async def _try_job(self, request: Mapping[str, object], fds: Sequence[int]) -> Job | None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         job = Job(self._name, ours)
@@ -253,7 +253,7 @@ def _error(kind: str, message: str) -> LxdpyError:
     return WorkerError(f"{kind}: {message}")
 
 
-async def _send(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
+async def _send(sock: socket.socket, message: Mapping[str, object], fds: Sequence[int]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         try:

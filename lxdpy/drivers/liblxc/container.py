@@ -1,0 +1,275 @@
+"""One running container, and a command in it, held by pidfds: no liblxc call is needed to kill, wait or freeze."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import struct
+from pathlib import Path
+
+from lxdpy.drivers.base import ExecSpec, ExitStatus
+from lxdpy.drivers.liblxc import cgroups
+from lxdpy.drivers.liblxc.process_end import ProcessEnd
+from lxdpy.drivers.zygote import Job, Zygote
+from lxdpy.errors import BusyError, ConflictError, WorkerError
+from lxdpy.linux.cgroup import CgroupMounts
+
+logger = logging.getLogger(__name__)
+
+SIGKILL = 9
+TIOCGPTN = 0x80045430
+ATTACH_TIMEOUT_S = 30.0
+QUERY_TIMEOUT_S = 10.0
+
+
+def exit_status(wait_status: int) -> ExitStatus:
+    """A wait status as waitpid(2) gives it. liblxc sets the low bits to 0x7f when a signal is in the upper byte."""
+    if wait_status & 0xFF == 0x7F:
+        return ExitStatus(None, wait_status >> 8 & 0x7F)
+    if os.WIFSIGNALED(wait_status):
+        return ExitStatus(None, os.WTERMSIG(wait_status))
+    return ExitStatus(os.WEXITSTATUS(wait_status), None)
+
+
+def read_exit(directory: str) -> ExitStatus | None:
+    """What the last monitor wrote to DIRECTORY/exit; None when it wrote nothing whole."""
+    try:
+        status = json.loads(Path(directory, "exit").read_bytes())["status"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as exc:
+        logger.warning("%s/exit is damaged: %s", directory, exc)
+        return None
+    return exit_status(status) if isinstance(status, int) else None
+
+
+class Identity:
+    """What names a container on this host."""
+
+    __slots__ = ("cgroup", "directory", "lxc_path", "name")
+
+    def __init__(self, name: str, lxc_path: str, directory: str, cgroup: str) -> None:
+        self.name = name
+        self.lxc_path = lxc_path
+        self.directory = directory
+        self.cgroup = cgroup
+
+
+class Host:
+    """What every container shares: the worker, the limit on its jobs, the cgroup mounts, and who is running."""
+
+    def __init__(self, zygote: Zygote, jobs: asyncio.Semaphore, mounts: CgroupMounts) -> None:
+        self.zygote = zygote
+        self.jobs = jobs
+        self.mounts = mounts
+        self.running: dict[str, Container] = {}
+        """By cgroup."""
+
+
+class Container:
+    """base.RunningContainer."""
+
+    def __init__(
+        self,
+        host: Host,
+        identity: Identity,
+        init: tuple[int, ProcessEnd | None],
+        monitor: tuple[int, ProcessEnd],
+        started_at: float,
+    ) -> None:
+        self._host = host
+        self._identity = identity
+        self._init_pid, self._init = init
+        self._monitor_pid, self._monitor = monitor
+        self._started_at = started_at
+        self._console: tuple[Job, int, int] | None = None
+        host.running[identity.cgroup] = self
+        self._release = asyncio.create_task(self._released(), name=f"release {identity.name}")
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return self._identity.name
+
+    @property
+    def init_pid(self) -> int:
+        """Init's pid on the host; 0 when it had ended before anybody saw it."""
+        return self._init_pid
+
+    @property
+    def monitor_pid(self) -> int:
+        """The monitor's pid."""
+        return self._monitor_pid
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch."""
+        return self._started_at
+
+    def signal(self, signo: int) -> None:
+        """Send a signal to init. SIGKILL works on a frozen container too."""
+        if self._init is not None:
+            self._init.signal(signo)
+            if signo == SIGKILL:
+                cgroups.thaw(self._host.mounts, self._identity.cgroup)
+
+    async def init_ended(self) -> None:
+        """Wait until init has ended."""
+        if self._init is not None:
+            await self._init.wait()
+
+    async def released(self) -> ExitStatus:
+        """Wait until nothing of the container is left."""
+        return await asyncio.shield(self._release)
+
+    async def freeze(self) -> None:
+        """Freeze every process. Raises ConflictError, WorkerError."""
+        self._check_running()
+        await asyncio.to_thread(cgroups.set_frozen, self._host.mounts, self._identity.cgroup, frozen=True)
+
+    async def unfreeze(self) -> None:
+        """Thaw. Raises ConflictError, WorkerError."""
+        self._check_running()
+        await asyncio.to_thread(cgroups.set_frozen, self._host.mounts, self._identity.cgroup, frozen=False)
+
+    async def is_frozen(self) -> bool:
+        """Whether the container is frozen."""
+        return cgroups.is_frozen(self._host.mounts, self._identity.cgroup)
+
+    async def exec(self, spec: ExecSpec, stdin: int, stdout: int, stderr: int) -> ExecProcess:
+        """Run a command. Raises InvalidRequestError, ConflictError, WorkerError."""
+        self._check_running()
+        if cgroups.is_frozen(self._host.mounts, self._identity.cgroup):
+            raise ConflictError(f'Cannot run a command in instance "{self.name}": it is frozen')
+        request = {
+            "job": "exec",
+            "name": self.name,
+            "lxc_path": self._identity.lxc_path,
+            "init_pid": self._init_pid,
+            "argv": spec.argv,
+            "environment": spec.environment,
+            "uid": spec.uid,
+            "gid": spec.gid,
+            "user": spec.user,
+            "cwd": spec.cwd,
+            "terminal": spec.terminal,
+        }
+        async with self._host.jobs:
+            job = await self._host.zygote.job(request, (stdin, stdout, stderr))
+            try:
+                message, fds = await job.receive(ATTACH_TIMEOUT_S)
+                return ExecProcess(job, int(str(message["pid"])), ProcessEnd(fds[0]))
+            except BaseException:
+                job.kill()
+                job.close()
+                self._check_running()
+                raise
+
+    async def console(self) -> int:
+        """The console's pty master. Raises BusyError while an earlier one is open, ConflictError, WorkerError."""
+        self._check_running()
+        if self._console is not None:
+            job, fd, number = self._console
+            if _pty_number(fd) == number:
+                raise BusyError(f'Cannot open the console of instance "{self.name}": it is in use')
+            job.close()
+            self._console = None
+        request = {"job": "console", "name": self.name, "lxc_path": self._identity.lxc_path}
+        async with self._host.jobs:
+            job = await self._host.zygote.job(request)
+            try:
+                _, fds = await job.receive(QUERY_TIMEOUT_S)
+            except BaseException:
+                job.kill()
+                job.close()
+                raise
+        self._console = (job, fds[0], _pty_number(fds[0]))
+        return fds[0]
+
+    def detach(self) -> None:
+        """Stop watching; the container goes on."""
+        self._release.cancel()
+        for process in (self._init, self._monitor):
+            if process is not None:
+                process.close()
+        if self._console is not None:
+            self._console[0].close()
+            self._console = None
+
+    def _check_running(self) -> None:
+        if self._init is None or self._init.ended or self._monitor.ended:
+            raise ConflictError(f'Instance "{self.name}" is not running')
+
+    async def _released(self) -> ExitStatus:
+        """What is due once the monitor has ended."""
+        await self._monitor.wait()
+        if self._init is not None:
+            await self._init.wait()
+        if self._console is not None:
+            self._console[0].close()
+            self._console = None
+        host, identity = self._host, self._identity
+        del host.running[identity.cgroup]
+        return await asyncio.to_thread(clear, host.mounts, identity, pivot=not host.running)
+
+
+def clear(mounts: CgroupMounts, identity: Identity, *, pivot: bool) -> ExitStatus:
+    """Remove what the dead monitor may have left, and say how its container ended. Blocks.
+
+    A monitor that was killed wrote no exit status; its container died with it, by the same signal.
+    """
+    cgroups.remove(mounts, identity.cgroup, pivot=pivot)
+    Path(identity.directory, "run.json").unlink(missing_ok=True)
+    status = read_exit(identity.directory)
+    if status is None:
+        temporary = Path(identity.directory, "exit.tmp")
+        temporary.write_text(json.dumps({"status": SIGKILL}), encoding="ascii")
+        temporary.rename(Path(identity.directory, "exit"))
+        status = ExitStatus(None, SIGKILL)
+        logger.warning("The monitor of instance %s was killed; its exit status is unknown", identity.name)
+    return status
+
+
+class ExecProcess:
+    """base.ExecProcess."""
+
+    def __init__(self, job: Job, pid: int, process: ProcessEnd) -> None:
+        self._pid = pid
+        self._process = process
+        self._result = asyncio.create_task(self._finish(job), name=f"exec {pid}")
+
+    @property
+    def pid(self) -> int:
+        """Its pid on the host."""
+        return self._pid
+
+    def signal(self, signo: int) -> None:
+        """Send a signal."""
+        self._process.signal(signo)
+
+    async def wait(self) -> ExitStatus:
+        """Wait for its end. Raises WorkerError when the worker died."""
+        return await asyncio.shield(self._result)
+
+    async def _finish(self, job: Job) -> ExitStatus:
+        try:
+            message, _ = await job.receive()
+        finally:
+            job.close()
+            self._process.close()
+        status = message.get("status")
+        if not isinstance(status, int):
+            raise WorkerError(f"The lifecycle worker answered {message!r} to an exec")
+        return exit_status(status)
+
+
+def _pty_number(fd: int) -> int:
+    """The number of the pty whose master this is; -1 when it is closed or something else."""
+    try:
+        (number,) = struct.unpack("i", fcntl.ioctl(fd, TIOCGPTN, b"\0" * 4))
+    except OSError:
+        return -1
+    return int(number)

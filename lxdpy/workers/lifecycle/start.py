@@ -1,0 +1,244 @@
+"""Start one container: prepare its root file system, let a monitor start it, report when it runs.
+
+start child                              monitor (monitor.py)
+fork ──────────────────────────────────> setsid, wait
+idmapped layers -> overlay (detached)
+user, cwd, argv[0], files in the rootfs
+configuration, mount fds ──────────────> own mount namespace, attach, configure
+                                         liblxc start, in the foreground
+asks liblxc for init's pid <──────────── answers once the container runs
+DIRECTORY/run.json, then the daemon
+
+DIRECTORY/run.json   {"monitor", "monitor_start", "init", "init_start", "time"}   pids and their start times in
+                     clock ticks: what the next daemon needs to find the container again
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack
+
+import _lxc
+
+from lxdpy.drivers.overlay.stack import Owner, clone_file, mount_stack
+from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
+from lxdpy.linux import packet, process
+from lxdpy.linux.idmap import open_userns
+from lxdpy.workers.lifecycle import accounts, config, monitor
+from lxdpy.workers.lifecycle.rootfs import Rootfs
+from lxdpy.workers.zygote import Channel
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_POLL_MS = 1
+_LOG_TAIL_BYTES = 64 * 1024
+_STALE = ("exit", "exit.tmp", "run.json", "run.json.tmp", "lxc.log")
+
+
+def start(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
+    """Do a start job: `request` is a StartSpec as JSON; fds hold the user namespace of its id map, if one is at hand.
+
+    Sends {"userns"} with a descriptor when it had to make one, {"monitor"} with a pidfd, then {"running"} with init's
+    pidfd, or without when the container has ended already. Raises what base.Containers.start promises; then nothing is
+    left but cgroups of a monitor that was killed.
+    """
+    spec = Spec(request)
+    container = _lxc.Container(spec.name, spec.lxc_path)
+    if container.init_pid > 0:
+        raise ConflictError(f'Cannot start instance "{spec.name}": it is running')
+    for name in _STALE:
+        _unlink(f"{spec.directory}/{name}")
+    os.makedirs(f"{spec.directory}/rootfs", exist_ok=True)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        channel.close()
+        for fd in fds:
+            os.close(fd)
+        _be_monitor(theirs)
+    theirs.close()
+    pidfd = os.pidfd_open(pid)
+    try:
+        channel.send({"monitor": pid}, (pidfd,))
+        with ExitStack() as stack:
+            plan, mounts = _prepare(spec, channel, fds, stack)
+            try:
+                packet.send(ours, plan, mounts)
+                refused = packet.receive(ours)
+            except ConnectionError:
+                refused = None
+        if refused is not None:
+            raise InvalidRequestError(f'Cannot start instance "{spec.name}": {refused[0]["error"]}')
+        init_pid = _wait_until_running(spec, container, pidfd)
+    except BaseException as exc:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        if isinstance(exc, InvalidRequestError) and "Cannot start" not in str(exc):
+            raise type(exc)(f'Cannot start instance "{spec.name}": {exc}') from exc
+        raise
+    _report(spec, channel, pid, init_pid)
+
+
+class Spec:
+    """base.StartSpec, as this side reads it."""
+
+    def __init__(self, request: dict[str, object]) -> None:
+        self.name = str(request["name"])
+        self.lxc_path = str(request["lxc_path"])
+        self.directory = str(request["directory"])
+        self.lowers = _pairs(request["lowers"])
+        self.idmap: tuple[int, int] | None = None
+        match request["idmap"]:
+            case [int(base), int(size)]:
+                self.idmap = (base, size)
+        self.cgroup = str(request["cgroup"])
+        self.items = _pairs(request["items"])
+        self.argv = _strings(request["argv"])
+        self.environment = dict(_pairs(request["environment"]))
+        self.user = str(request["user"])
+        self.cwd = "/" + str(request["cwd"]).lstrip("/")
+        self.init = request["init"] is True
+        self.files = _pairs(request["files"])
+        self.mount_by_name = request.get("mount_by_name") is True
+        """Mount the layers as on old kernels, whatever this one can do."""
+
+
+def _be_monitor(sock: socket.socket) -> None:
+    """Run the monitor in this process, and end it."""
+    code = 1
+    try:
+        monitor.run(sock)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _prepare(spec: Spec, channel: Channel, fds: list[int], stack: ExitStack) -> tuple[dict[str, object], list[int]]:
+    """What the monitor needs: the plan, and [root mount, (file mount, its target) ...], closed by `stack`."""
+    owner = _owner(spec, channel, fds)
+    root_fd = mount_stack(
+        spec.lowers, f"{spec.directory}/rw", owner, f"{spec.directory}/rootfs", by_name=spec.mount_by_name
+    )
+    stack.callback(os.close, root_fd)
+    rootfs = Rootfs(root_fd, owner)
+    account = accounts.resolve(spec.user, rootfs.read_text)
+    size = spec.idmap[1] if spec.idmap else accounts.MAX_ID + 1
+    if unmapped := [number for number in (account.uid, account.gid, *account.groups) if number >= size]:
+        raise InvalidRequestError(f'user "{spec.user}" has id {unmapped[0]}, and its id map ends at {size - 1}')
+    os.close(rootfs.make_directory(spec.cwd))
+    environment = {"PATH": DEFAULT_PATH, "HOME": account.home, **spec.environment}
+    if not any(key == "lxc.mount.entry" for key, _ in spec.items):
+        # A program may well lie in a volume, which is not mounted yet.
+        rootfs.check_executable(spec.argv[0], environment["PATH"], spec.cwd)
+    mounts = [root_fd]
+    for source, target in spec.files:
+        try:
+            mounts.append(clone_file(source, owner))
+        except OSError as exc:
+            raise WorkerError(f"Cannot show {source} in the container: {exc.strerror}") from exc
+        stack.callback(os.close, mounts[-1])
+        mounts.append(rootfs.make_file(target))
+        stack.callback(os.close, mounts[-1])
+    items = [
+        *config.defaults(spec.directory, spec.cgroup, spec.idmap),
+        ("lxc.init.uid", str(account.uid)),
+        ("lxc.init.gid", str(account.gid)),
+        ("lxc.init.cwd", spec.cwd),
+    ]
+    if account.groups:
+        items.append(("lxc.init.groups", ",".join(str(group) for group in account.groups)))
+    if not any(key.startswith("lxc.net.") for key, _ in spec.items):
+        items.append(("lxc.net.0.type", "empty"))
+    plan: dict[str, object] = {
+        "name": spec.name,
+        "lxc_path": spec.lxc_path,
+        "directory": spec.directory,
+        "items": [*items, *spec.items],
+        "environment": list(environment.items()),
+        "argv": spec.argv,
+        "init": spec.init,
+    }
+    return plan, mounts
+
+
+def _owner(spec: Spec, channel: Channel, fds: list[int]) -> Owner | None:
+    """The container's root on the host. A user namespace made here goes to the daemon, for the next start."""
+    if spec.idmap is None:
+        return None
+    base, size = spec.idmap
+    if fds:
+        return Owner(fds[0], base)
+    try:
+        userns_fd = open_userns(base, size)
+    except OSError as exc:
+        raise WorkerError(f"Cannot make a user namespace of ids {base}..{base + size - 1}: {exc.strerror}") from exc
+    channel.send({"userns": [base, size]}, (userns_fd,))
+    return Owner(userns_fd, base)
+
+
+def _wait_until_running(spec: Spec, container: _lxc.Container, pidfd: int) -> int:
+    """Init's pid once the container runs; 0 when it has ended by now. Raises WorkerError when it did not start."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    while not poll.poll(_POLL_MS):
+        # Until the monitor listens this fails; then it waits until the container runs.
+        pid: int = container.init_pid
+        if pid > 0:
+            return pid
+    if os.path.exists(f"{spec.directory}/exit"):
+        return 0
+    raise WorkerError(f'Cannot start instance "{spec.name}": {_cause(spec.directory)}')
+
+
+def _report(spec: Spec, channel: Channel, monitor_pid: int, init_pid: int) -> None:
+    """Write run.json and tell the daemon."""
+    now = time.time()
+    init_fd = os.pidfd_open(init_pid) if init_pid and process.parent(init_pid) == monitor_pid else -1
+    record: dict[str, object] = {
+        "monitor": monitor_pid,
+        "monitor_start": process.start_time(monitor_pid),
+        "init": init_pid,
+        "init_start": process.start_time(init_pid) if init_pid else None,
+        "time": now,
+    }
+    temporary = f"{spec.directory}/run.json.tmp"
+    with open(temporary, "w", encoding="ascii") as file:
+        json.dump(record, file)
+    os.rename(temporary, f"{spec.directory}/run.json")
+    channel.send({"running": init_pid, "time": now}, (init_fd,) if init_fd >= 0 else ())
+
+
+def _cause(directory: str) -> str:
+    """Why liblxc failed: the first error in its log, without its place in the source."""
+    try:
+        with open(f"{directory}/lxc.log", "rb") as file:
+            text = file.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
+    except FileNotFoundError:
+        text = ""
+    errors = re.findall(r" ERROR +\S+ +- \S+:\d+ - (.*)", text)
+    return "; ".join(errors[:2]) if errors else "liblxc gave no reason"
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _strings(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"Expected a list of texts, got {value!r}")
+    return value
+
+
+def _pairs(value: object) -> list[tuple[str, str]]:
+    if not isinstance(value, list):
+        raise ValueError(f"Expected a list of pairs, got {value!r}")
+    return [(first, second) for first, second in (_strings(pair) for pair in value)]
