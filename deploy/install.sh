@@ -49,7 +49,7 @@ esac
 
 venv=$destdir$prefix
 units=$destdir/etc/systemd/system
-sysctl=$destdir/etc/sysctl.d/60-lxdpy.conf
+settings=$destdir/etc/sysctl.d/60-lxdpy.conf
 command=$destdir/usr/local/bin/lxdpy
 bash_completion=$destdir/usr/share/bash-completion/completions/lxdpy
 zsh_completion=$destdir/usr/share/zsh/vendor-completions/_lxdpy
@@ -64,7 +64,7 @@ uninstall() {
             [ ! -e "$units/$unit" ] || systemctl disable --now --quiet "$unit"
         done
     fi
-    rm -f "$units/lxdpy.service" "$units/lxdpy.socket" "$sysctl" "$bash_completion" "$zsh_completion"
+    rm -f "$units/lxdpy.service" "$units/lxdpy.socket" "$settings" "$bash_completion" "$zsh_completion"
     [ ! -L "$command" ] || rm -f "$command"
     # Only what is an environment of lxdpy: --prefix may have been mistyped.
     if [ -d "$venv" ]; then
@@ -73,6 +73,11 @@ uninstall() {
     fi
     if has_systemd; then systemctl daemon-reload; fi
     echo "install: removed. Left: /var/lib/lxdpy, /etc/lxdpy, group lxdpy, running containers, packages"
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --upgrade "$@" </dev/null
 }
 
 install_venv() {
@@ -86,20 +91,19 @@ install_venv() {
         cp -R "$root/pyproject.toml" "$root/README.md" "$root/lxdpy" "$build/"
         source=$build
     fi
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-        --upgrade "${source}[cli,daemon]" </dev/null
-    if [ -n "${build:-}" ]; then
-        # An unchanged version number would make pip keep the code that is there.
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-            --force-reinstall --no-deps "$source" </dev/null
-    fi
+    pip_install "${source}[cli,daemon]"
+    # Of a directory pip takes the code anew; of a wheel only if the version differs.
+    case $source in
+    *.whl) pip_install --force-reinstall --no-deps "$source" ;;
+    esac
     "$venv/bin/python" -c 'import _lxc, nftables, lxdpy' || fail "$venv does not see python3-lxc and python3-nftables"
 }
 
 install_completion() {
     install -d "$(dirname "$bash_completion")" "$(dirname "$zsh_completion")"
     _LXDPY_COMPLETE=source_bash "$venv/bin/lxdpy" >"$bash_completion"
-    _LXDPY_COMPLETE=source_zsh "$venv/bin/lxdpy" >"$zsh_completion"
+    # zsh wants #compdef in the first line; typer prints an empty one before it.
+    _LXDPY_COMPLETE=source_zsh "$venv/bin/lxdpy" | sed '/./,$!d' >"$zsh_completion"
     chmod 0644 "$bash_completion" "$zsh_completion"
 }
 
@@ -120,7 +124,7 @@ install_completion
 install_file "$root/docs/operations.md" "$venv/share/doc/operations.md"
 install_file "$root/deploy/lxdpy.service" "$units/lxdpy.service"
 install_file "$root/deploy/lxdpy.socket" "$units/lxdpy.socket"
-install_file "$root/deploy/lxdpy-sysctl.conf" "$sysctl"
+install_file "$root/deploy/lxdpy-sysctl.conf" "$settings"
 [ -e "$config" ] || install_file "$root/deploy/lxdpy.toml" "$config"
 install -d "$(dirname "$command")"
 ln -sfn "$prefix/bin/lxdpy" "$command"
@@ -130,7 +134,11 @@ if [ -n "$destdir" ]; then
     exit 0
 fi
 getent group lxdpy >/dev/null || groupadd --system lxdpy
-sysctl -q -p "$sysctl" || echo "install: some kernel settings of $sysctl were refused" >&2
+if ! command -v sysctl >/dev/null; then
+    echo "install: no sysctl command here: the settings of $settings apply from the next boot" >&2
+elif ! sysctl -q -p "$settings"; then
+    echo "install: the kernel refused some settings of $settings" >&2
+fi
 if has_systemd; then
     systemctl daemon-reload
     if [ "$start" = yes ]; then

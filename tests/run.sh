@@ -25,7 +25,7 @@ unset PYTHONPATH PYTHONHOME PYTEST_ADDOPTS LXD_DIR LXD_SOCKET LXDPY_SOCKET || tr
 
 check format "$bin/ruff" format --check .
 check lint "$bin/ruff" check .
-check shellcheck find deploy tests bench api .ci/run \( -name '*.sh' -o -name run \) -exec shellcheck {} +
+check shellcheck find . \( -name '.?*' ! -name .ci -prune \) -o \( -name '*.sh' -o -path ./.ci/run \) -exec shellcheck {} +
 check types "$bin/mypy"
 check types-of-tools "$bin/mypy" deploy/*.py tests/conftest.py
 check imports "$bin/lint-imports" --no-cache
