@@ -5,6 +5,7 @@ Needs root, Debian's peers (bench/setup.sh) and a few GB of disk. Peers that are
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ def main() -> int:
     if os.geteuid() != 0:
         print("bench: the daemons need root", file=sys.stderr)
         return 2
+    # As an exception, so that daemons are stopped and mounts undone when somebody ends the run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     summary = images.summary()
     measured = images.CACHE / "results.json"
     firewall = _firewall()

@@ -120,9 +120,9 @@ class Peer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
         if isinstance(value, PeerError) and str(value).startswith(f"{self.name}:"):
             print(f"bench: {self.name}'s log ends with:\n{self._log_end()}", file=sys.stderr)
-        self.close()
 
     @property
     def pid(self) -> int:
