@@ -70,10 +70,10 @@ class Sockets:
         """Wait for the connection called `name`."""
         return await asyncio.shield(self._future(name))
 
-    async def connections(self, names: Iterable[str], timeout_s: float = CONNECT_TIMEOUT_S) -> list[Connection]:
+    async def connections(self, names: Iterable[str]) -> list[Connection]:
         """Wait for all of `names`. Raises InvalidRequestError when the client does not connect in time."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return [await self.connection(name) for name in names]
         except TimeoutError as exc:
             raise InvalidRequestError("Timed out waiting for websockets to connect") from exc
