@@ -5,12 +5,12 @@ A resource is one file in `routes/`, listed in ROUTERS below, in the order in wh
     router = Router()                                                      # api.routing
 
     @router.get("/1.0/things/{name}", **documented(Thing))                 # schema from api/schemas
-    async def thing_get(request: Request) -> Response:
+    async def get_thing(request: Request) -> Response:
         thing = services(request).things.get(request.path_params["name"])  # api.deps; errors of ours just rise
         return envelope.sync(render(thing), etag=etag(writable(thing)))    # api.envelope, api.etag
 
     @router.post("/1.0/things", **documented(status=202, body=ThingsPost))
-    async def things_post(request: Request) -> Response:
+    async def post_things(request: Request) -> Response:
         new = new_thing(await body(request, ThingsPost))
         operation = services(request).operations.start("Creating thing", partial(things.create, new), resources={...})
         return envelope.accepted(operation)

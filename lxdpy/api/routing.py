@@ -56,7 +56,7 @@ class Router(APIRouter):
     """A router of such routes."""
 
     def __init__(self) -> None:
-        super().__init__(route_class=Route)
+        super().__init__(route_class=Route, generate_unique_id_function=lambda route: route.name)
 
 
 def documented(

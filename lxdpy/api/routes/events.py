@@ -27,13 +27,13 @@ router = Router()
         },
     ),
 )
-async def events_no_websocket(request: Request) -> Response:
+async def get_events(request: Request) -> Response:
     """Events as they happen, one text message each."""
     raise InvalidRequestError("Cannot send events: the request is no websocket handshake")
 
 
 @router.websocket("/1.0/events")
-async def events_websocket(websocket: WebSocket) -> None:
+async def connect_events(websocket: WebSocket) -> None:
     """Send events until the client is gone, or too slow."""
     everywhere = websocket.query_params.get("all-projects", "").lower() in ("true", "1")
     try:

@@ -159,7 +159,7 @@ async def put_state(request: Request) -> Response:
     "/1.0/instances/{name}/wait",
     **documented(schema.InstanceExit, query={"timeout": "seconds; absent or -1: as long as it takes"}),
 )
-async def wait(request: Request) -> Response:
+async def wait_instance(request: Request) -> Response:
     """Wait until an instance is stopped, or the time is over: `status` says which (extension instance_exit_status)."""
     timeout = integer(request, "timeout", -1)
     state = await services(request).instances.wait(request.path_params["name"], None if timeout < 0 else timeout)

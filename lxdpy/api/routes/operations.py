@@ -19,7 +19,7 @@ router = Router()
         query={"recursion": "0: URLs; 1: objects", "project": "empty: default", "all-projects": "true or false"},
     ),
 )
-async def operations_get(request: Request) -> Response:
+async def get_operations(request: Request) -> Response:
     """Operations by status in lower case."""
     full = recursion(request) > 0
     groups = services(request).operations.by_status(project=None if flag(request, "all-projects") else "default")
@@ -31,13 +31,13 @@ async def operations_get(request: Request) -> Response:
 
 
 @router.get("/1.0/operations/{id}", **documented(Operation))
-async def operation_get(request: Request) -> Response:
+async def get_operation(request: Request) -> Response:
     """One operation; gone five seconds after its end."""
     return envelope.sync(services(request).operations.get(request.path_params["id"]).render())
 
 
 @router.delete("/1.0/operations/{id}", **documented())
-async def operation_delete(request: Request) -> Response:
+async def delete_operation(request: Request) -> Response:
     """Cancel an operation; answers when what it had begun is undone."""
     await services(request).operations.cancel(request.path_params["id"])
     return envelope.empty()
@@ -47,7 +47,7 @@ async def operation_delete(request: Request) -> Response:
     "/1.0/operations/{id}/wait",
     **documented(Operation, query={"timeout": "seconds; -1 or absent: however long"}),
 )
-async def operation_wait(request: Request) -> Response:
+async def wait_operation(request: Request) -> Response:
     """Wait for the end, or until the time is over: the operation's status tells which."""
     operation = services(request).operations.get(request.path_params["id"])
     timeout = integer(request, "timeout", -1)
@@ -59,13 +59,13 @@ async def operation_wait(request: Request) -> Response:
     "/1.0/operations/{id}/websocket",
     **documented(status=101, description="Websocket", query={"secret": "one of metadata.fds"}),
 )
-async def operation_no_websocket(request: Request) -> Response:
+async def get_operation_websocket(request: Request) -> Response:
     """Connect to a websocket operation."""
     raise InvalidRequestError("Cannot connect to operation: the request is no websocket handshake")
 
 
 @router.websocket("/1.0/operations/{id}/websocket")
-async def operation_websocket(websocket: WebSocket) -> None:
+async def connect_operation_websocket(websocket: WebSocket) -> None:
     """Open the websocket that the secret stands for, and hold it until the job closes it."""
     try:
         operation = services(websocket).operations.get(websocket.path_params["id"])

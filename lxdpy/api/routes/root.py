@@ -12,13 +12,13 @@ _VERSIONS = envelope.sync_bytes(["/1.0"])
 
 
 @router.get("/", **documented(list[str]))
-async def versions_get(request: Request) -> Response:
+async def get_versions(request: Request) -> Response:
     """The API versions that this server speaks."""
     return Response(_VERSIONS, media_type=envelope.JSON)
 
 
 @router.get("/1.0", **documented(Server))
-async def server_get(request: Request) -> Response:
+async def get_server(request: Request) -> Response:
     """What this server is and offers."""
     state = request.app.state
     return Response(state.server_body, media_type=envelope.JSON, headers={"ETag": state.server_etag})
