@@ -86,6 +86,10 @@ class Fields:
             raise self._invalid(name, "an object")
         return tuple(sorted(clean(key) for key in value))
 
+    def names(self) -> tuple[str, ...]:
+        """All keys of this object."""
+        return tuple(self._values)
+
     def mapping(self, name: str) -> dict[str, str]:
         """An object whose values are strings."""
         value = self._values.get(name)
