@@ -20,7 +20,7 @@ import pytest
 from lxdpy.config import Config
 from lxdpy.drivers.base import IdMap, LowerMount, StartSpec
 from lxdpy.drivers.liblxc import LxcContainers
-from lxdpy.drivers.liblxc.cgroups import remove, roots
+from lxdpy.drivers.liblxc.cgroups import remove
 from lxdpy.linux.cgroup import cgroup_mounts
 
 APPLETS = "sh true false sleep id cat tty env ls pwd echo kill stat test seq readlink grep head mkdir touch rm".split()
@@ -147,7 +147,7 @@ def _children() -> set[str]:
 
 def _left(prefix: str, place: Path, descriptors: int, children: set[str]) -> list[str]:
     left = [f"process {pid}" for pid in sorted(_children() - children)]
-    for root in roots(cgroup_mounts()):
+    for root in cgroup_mounts().roots:
         for cgroup in (Path(root) / prefix).glob("**/"):
             # The parent itself is the daemon's to keep.
             processes = (cgroup / "cgroup.procs").read_text().split() if cgroup.is_dir() else []
@@ -164,6 +164,6 @@ def _left(prefix: str, place: Path, descriptors: int, children: set[str]) -> lis
 
 def _sweep(prefix: str) -> None:
     mounts = cgroup_mounts()
-    for root in roots(mounts):
+    for root in mounts.roots:
         for cgroup in sorted((Path(root) / prefix).glob("*/")):
             remove(mounts, f"{prefix}/{cgroup.name.removesuffix('.monitor')}", pivot=True)

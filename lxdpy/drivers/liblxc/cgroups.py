@@ -13,6 +13,8 @@ from lxdpy.errors import WorkerError
 from lxdpy.linux.cgroup import CgroupMounts
 
 FREEZE_TIMEOUT_S = 10.0
+PIVOT_CHILD = "lxc.pivot"
+"""liblxc makes it below the pivot."""
 
 
 def monitor_cgroup(cgroup: str) -> str:
@@ -25,26 +27,19 @@ def pivot_cgroup(cgroup: str) -> str:
     return f"{os.path.dirname(cgroup)}/.pivot"
 
 
-def roots(mounts: CgroupMounts) -> tuple[str, ...]:
-    """The mount points of all hierarchies."""
-    found = set(mounts.v1.values())
-    if mounts.v2 is not None:
-        found.add(mounts.v2)
-    return tuple(sorted(found))
-
-
 def exists(mounts: CgroupMounts, cgroup: str) -> bool:
     """Whether a container of this cgroup may run, or has left something."""
-    return any(os.path.isdir(f"{root}/{name}") for root in roots(mounts) for name in (cgroup, monitor_cgroup(cgroup)))
+    return any(os.path.isdir(f"{root}/{name}") for root in mounts.roots for name in (cgroup, monitor_cgroup(cgroup)))
 
 
 def remove(mounts: CgroupMounts, cgroup: str, *, pivot: bool) -> None:
     """Remove the cgroups of a container that has ended, with what it made beneath; of its siblings' pivot too if that
     is empty and `pivot` says so. Processes of the container that outlived its init are killed. Blocks."""
-    for root in roots(mounts):
+    for root in mounts.roots:
         for name in (cgroup, monitor_cgroup(cgroup)):
             _remove_tree(f"{root}/{name}")
         if pivot:
+            _rmdir(f"{root}/{pivot_cgroup(cgroup)}/{PIVOT_CHILD}")
             _rmdir(f"{root}/{pivot_cgroup(cgroup)}")
 
 

@@ -213,24 +213,24 @@ class Container:
             self._console = None
         host, identity = self._host, self._identity
         del host.running[identity.cgroup]
-        return await asyncio.to_thread(clear, host.mounts, identity, pivot=not host.running)
+        await asyncio.to_thread(clear, host.mounts, identity, pivot=not host.running)
+        return read_exit(identity.directory) or ExitStatus(None, SIGKILL)
 
 
-def clear(mounts: CgroupMounts, identity: Identity, *, pivot: bool) -> ExitStatus:
-    """Remove what the dead monitor may have left, and say how its container ended. Blocks.
+def clear(mounts: CgroupMounts, identity: Identity, *, pivot: bool) -> None:
+    """Remove what the dead monitor of a container may have left. Blocks.
 
-    A monitor that was killed wrote no exit status; its container died with it, by the same signal.
+    A monitor that was killed wrote no exit status, and left cgroups: its container died with it, by the same signal.
     """
+    killed = cgroups.exists(mounts, identity.cgroup)
     cgroups.remove(mounts, identity.cgroup, pivot=pivot)
-    Path(identity.directory, "run.json").unlink(missing_ok=True)
-    status = read_exit(identity.directory)
-    if status is None:
-        temporary = Path(identity.directory, "exit.tmp")
-        temporary.write_text(json.dumps({"status": SIGKILL}), encoding="ascii")
-        temporary.rename(Path(identity.directory, "exit"))
-        status = ExitStatus(None, SIGKILL)
+    directory = Path(identity.directory)
+    (directory / "run.json").unlink(missing_ok=True)
+    if killed and not (directory / "exit").exists():
         logger.warning("The monitor of instance %s was killed; its exit status is unknown", identity.name)
-    return status
+        temporary = directory / "exit.tmp"
+        temporary.write_text(json.dumps({"status": SIGKILL}), encoding="ascii")
+        temporary.rename(directory / "exit")
 
 
 class ExecProcess:

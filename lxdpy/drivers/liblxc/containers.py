@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import lxdpy
 from lxdpy.config import Config
 from lxdpy.drivers.base import ExitStatus, RunningContainer, StartSpec
 from lxdpy.drivers.liblxc import cgroups
@@ -24,7 +23,7 @@ PYTHON = "/usr/bin/python3"
 
 START_TIMEOUT_S = 60.0
 MAX_USERNS = 64
-_WORKER = str(Path(str(lxdpy.__path__[0])) / "workers" / "lifecycle" / "__main__.py")
+_WORKER = str(Path(__file__).parents[2] / "workers" / "lifecycle" / "__main__.py")
 
 
 class LxcContainers:
@@ -35,6 +34,11 @@ class LxcContainers:
         self._host = Host(self._zygote, asyncio.Semaphore(config.workers.lifecycle), cgroup_mounts())
         self._userns: dict[tuple[int, int], int] = {}
         self._version = ""
+
+    @property
+    def running(self) -> tuple[Container, ...]:
+        """The containers that were started or adopted, and are not released yet."""
+        return tuple(self._host.running.values())
 
     async def start(self, spec: StartSpec) -> RunningContainer:
         """Start and wait until it runs."""
@@ -58,8 +62,8 @@ class LxcContainers:
         found = self._recorded(identity)
         if found is None and cgroups.exists(self._host.mounts, cgroup):
             found = await self._find(identity)
-            if found is None:
-                await self._clear_dead(identity)
+        if found is None:
+            await self._clear_dead(identity)
         return found
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
@@ -155,7 +159,7 @@ class LxcContainers:
         return None
 
     async def _clear_dead(self, identity: Identity) -> None:
-        """Remove what a container left whose monitor was killed while no daemon looked."""
+        """Remove what a container left that ended while no daemon looked."""
         await asyncio.to_thread(clear, self._host.mounts, identity, pivot=not self._host.running)
 
 

@@ -10,7 +10,10 @@ import fcntl
 import os
 import signal
 import stat
+import sys
 import termios
+import warnings
+from collections.abc import Sequence
 
 import _lxc
 
@@ -45,6 +48,10 @@ def execute(request: dict[str, object], channel: Channel, fds: list[int]) -> Non
     command = _command(request, init_pid)
     _give(fds, init_pid, command.account)
     container = _lxc.Container(str(request["name"]), str(request["lxc_path"]))
+    # Behind attach() the container's files are ours: nothing may be imported there. The binding itself would import
+    # `warnings`, for a deprecated call of its own; it is loaded by now, and silent.
+    warnings.simplefilter("ignore")
+    sys.meta_path.clear()
     pid: int = container.attach(
         _run, command, env_policy=_lxc.LXC_ATTACH_CLEAR_ENV, stdin=fds[0], stdout=fds[1], stderr=fds[2]
     )
@@ -94,6 +101,10 @@ def _give(fds: list[int], init_pid: int, account: accounts.Account) -> None:
             raise InvalidRequestError(f"Group {number} is not mapped in the container")
     if uid is None or gid is None:
         raise InvalidRequestError(f"User {account.uid} is not mapped in the container")
+    _own(fds, uid, gid)
+
+
+def _own(fds: Sequence[int], uid: int, gid: int) -> None:
     for fd in fds:
         if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
             os.fchown(fd, uid, gid)
@@ -103,13 +114,17 @@ def _run(command: Command) -> None:
     """In the container, as its root: become what was asked for."""
     code = NOT_EXECUTABLE
     try:
-        os.setsid()
+        # liblxc has done both already where stdin is a terminal.
+        if os.getsid(0) != os.getpid():
+            os.setsid()
         if command.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         account = command.account
+        # liblxc has given them to the container's root meanwhile.
+        _own((0, 1, 2), account.uid, account.gid)
         os.setgroups(account.groups)
         os.setresgid(account.gid, account.gid, account.gid)
         os.setresuid(account.uid, account.uid, account.uid)
