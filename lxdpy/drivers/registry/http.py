@@ -266,7 +266,7 @@ def _reason(exc: BaseException) -> str:
             return f"no TLS with it: {cause.reason or cause}"
         if isinstance(cause, OSError) and cause.errno is not None:
             # asyncio puts words of its own into strerror; the resolver's numbers are negative.
-            return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
+            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
     return str(exc) or type(exc).__name__
 
 
