@@ -1,0 +1,1 @@
+"""Layer jobs, each in a throw-away process: fetch, verify, inflate, unpack; fit a layer onto those below."""
