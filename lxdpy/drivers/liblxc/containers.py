@@ -23,14 +23,14 @@ PYTHON = "/usr/bin/python3"
 
 START_TIMEOUT_S = 60.0
 MAX_USERNS = 64
-_WORKER = str(Path(__file__).parents[2] / "workers" / "lifecycle" / "__main__.py")
+WORKER = str(Path(__file__).parents[2] / "workers" / "lifecycle" / "__main__.py")
 
 
 class LxcContainers:
     """liblxc, through the lifecycle worker. Belongs to one event loop."""
 
     def __init__(self, config: Config) -> None:
-        self._zygote = Zygote("lifecycle", (PYTHON, "-I", "-S", _WORKER))
+        self._zygote = Zygote("lifecycle", (PYTHON, "-I", "-S", WORKER))
         self._host = Host(self._zygote, asyncio.Semaphore(config.workers.lifecycle), cgroup_mounts())
         self._userns: dict[tuple[int, int], int] = {}
         self._version = ""
@@ -50,7 +50,7 @@ class LxcContainers:
             if cgroups.exists(self._host.mounts, spec.cgroup):
                 await self._clear_dead(identity)
             userns = self._userns.get((spec.idmap.base, spec.idmap.size)) if spec.idmap else None
-            job = await self._zygote.job(_request(spec), () if userns is None else (userns,))
+            job = await self._zygote.job(start_request(spec), () if userns is None else (userns,))
             with job:
                 return await self._follow(job, identity)
 
@@ -163,8 +163,8 @@ class LxcContainers:
         await asyncio.to_thread(clear, self._host.mounts, identity, pivot=not self._host.running)
 
 
-def _request(spec: StartSpec) -> dict[str, object]:
-    """The start job."""
+def start_request(spec: StartSpec) -> dict[str, object]:
+    """The start job, as workers/lifecycle/start.py reads it."""
     return {
         "job": "start",
         "name": spec.name,

@@ -40,9 +40,10 @@ class Rootfs:
             fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return ""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return ""
         with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return ""
             data = file.read(MAX_TEXT_BYTES + 1)
         if len(data) > MAX_TEXT_BYTES:
             raise InvalidRequestError(f"{path} of the image is larger than {MAX_TEXT_BYTES} bytes")

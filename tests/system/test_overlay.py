@@ -1,0 +1,150 @@
+"""Stacks of layers as the overlay driver mounts them, in either way."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lxdpy.drivers.base import IdMap, StartSpec
+from lxdpy.drivers.liblxc import LxcContainers
+from lxdpy.drivers.liblxc.containers import PYTHON, WORKER, start_request
+from lxdpy.drivers.overlay.stack import DIRECTORY, Owner, mount_stack
+from lxdpy.drivers.zygote import Zygote
+from lxdpy.errors import LxdpyError, UnsupportedError, WorkerError
+from lxdpy.linux import mount
+from lxdpy.linux.idmap import file_system_ids, open_userns
+
+pytestmark = [pytest.mark.root, pytest.mark.overlay]
+
+BASE = 1_000_000
+WAYS = pytest.mark.parametrize("by_name", [False, True], ids=["descriptors", "names"])
+OWNERS = pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "plain"])
+
+
+def in_child(body: Callable[[], None]) -> None:
+    """Run `body` in a process that may unshare; what it raises fails the test."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            body()
+        except BaseException as exc:  # noqa: BLE001 - it is raised again on the other side
+            os.write(write, repr(exc).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as file:
+        failure = file.read().decode()
+    os.waitpid(pid, 0)
+    assert failure == ""
+
+
+def make_layers(place: Path, count: int) -> list[tuple[str, str]]:
+    """Topmost first, with long names; each has a file of its own, /who, and a file of user 100."""
+    layers = []
+    for number in range(count):
+        layer = place / f"{number:064}"
+        layer.mkdir()
+        (layer / "who").write_text(str(number))
+        (layer / f"only-{number}").write_text("")
+        os.chown(layer / "who", 100, 101)
+        layers.insert(0, (DIRECTORY, str(layer)))
+    return layers
+
+
+def make_instance(place: Path) -> tuple[str, str]:
+    for name in ("rw/upper", "rw/work", "rootfs"):
+        (place / name).mkdir(parents=True)
+    return str(place / "rw"), str(place / "rootfs")
+
+
+@WAYS
+@OWNERS
+@pytest.mark.parametrize("count", [0, 1, 3, 400])
+def test_stack(place: Path, count: int, mapped: bool, by_name: bool) -> None:
+    layers = make_layers(place, count)
+    rw, scratch = make_instance(place)
+
+    def body() -> None:
+        owner = Owner(open_userns(BASE, 65_536), BASE) if mapped else None
+        root = mount_stack(layers, rw, owner, scratch, by_name=by_name)
+        mount.unshare(mount.CLONE_NEWNS)
+        mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
+        mount.move_mount(root, scratch)
+        os.chdir(scratch)
+        shift = BASE if mapped else 0
+        assert len(os.listdir(".")) == (count + 1 if count else 0)
+        if count:
+            with open("who") as file:
+                assert file.read() == str(count - 1)
+            status = os.stat("who")
+            assert (status.st_uid, status.st_gid) == (100 + shift, 101 + shift)
+        with file_system_ids(shift, shift):
+            os.mkdir("made")
+            if count:
+                os.unlink("only-0")
+        assert os.stat("made").st_uid == shift
+
+    in_child(body)
+    # Real ids on disk, and a whiteout.
+    upper = Path(rw, "upper")
+    assert (upper / "made").stat().st_uid == 0
+    if count:
+        assert (upper / "only-0").is_char_device()
+        assert os.stat(layers[-1][1] + "/only-0").st_uid == 0
+
+
+def test_more_layers_than_overlayfs_takes(place: Path) -> None:
+    rw, scratch = make_instance(place)
+    with pytest.raises(UnsupportedError, match="Cannot stack 501 layers: overlayfs takes 500"):
+        mount_stack([(DIRECTORY, str(place))] * 501, rw, None, scratch)
+
+
+def test_failure_names_what_failed(place: Path) -> None:
+    rw, scratch = make_instance(place)
+    with pytest.raises(WorkerError, match=r"No such file or directory \(/nowhere\)"):
+        mount_stack([(DIRECTORY, "/nowhere")], rw, None, scratch)
+    with pytest.raises(LxdpyError, match="unknown kind 'tape'"):
+        mount_stack([("tape", "/x")], rw, None, scratch)
+
+
+def test_nothing_is_mounted_on_the_host(place: Path) -> None:
+    rw, scratch = make_instance(place)
+    root = mount_stack(make_layers(place, 2), rw, None, scratch)
+    listing = subprocess.run(["cat", "/proc/self/mountinfo"], capture_output=True, text=True, check=True).stdout
+    assert str(place) not in listing
+    os.close(root)
+
+
+@pytest.mark.lxc
+@pytest.mark.parametrize("idmap", [IdMap(BASE, 65_536), None], ids=["unprivileged", "privileged"])
+def test_container_on_a_stack_by_names(
+    spec: Callable[..., StartSpec],
+    with_containers: Callable[[Callable[[LxcContainers], Any]], None],
+    idmap: IdMap | None,
+) -> None:
+    """As on kernels before 6.13; the driver of the running daemon adopts it."""
+
+    async def body(containers: LxcContainers) -> None:
+        made = spec("sh", "-c", "touch /made && echo up; sleep 100", idmap=idmap)
+        zygote = Zygote("lifecycle", (PYTHON, "-I", "-S", WORKER))
+        with await zygote.job({**start_request(made), "mount_by_name": True}) as job:
+            message: dict[str, object] = {}
+            while "running" not in message:
+                message, fds = await job.receive(10)
+                for fd in fds:
+                    os.close(fd)
+        await zygote.close()
+        container = await containers.adopt(made.name, made.lxc_path, made.directory, made.cgroup)
+        assert container is not None
+        async with asyncio.timeout(10):
+            while not os.path.exists(f"{made.directory}/rw/upper/made"):  # noqa: ASYNC240
+                await asyncio.sleep(0.01)
+        container.signal(9)
+        await container.released()
+
+    with_containers(body)
