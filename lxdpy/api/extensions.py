@@ -21,6 +21,7 @@ LXD_EXTENSIONS = (
     "container_exec_signal_handling",
     "container_exec_user_group_cwd",
     "instance_oci",
+    "instance_create_start",
 )
 """LXD's and Incus' names."""
 
@@ -31,6 +32,7 @@ OWN_EXTENSIONS = (
     "image_oci_source",
     "operation_layer_progress",
     "operation_error_code",
+    "instance_stop_signal",
 )
 """Names of our own."""
 

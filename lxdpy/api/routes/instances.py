@@ -166,6 +166,22 @@ async def wait_instance(request: Request) -> Response:
     return envelope.sync(schema.render_exit(state))
 
 
+@router.post("/1.0/instances/{name}/exec", **documented(status=202, body=schema.InstanceExecPost))
+async def post_exec(request: Request) -> Response:
+    """Run a command in a running instance."""
+    found = services(request)
+    name = request.path_params["name"]
+    session = found.instances.exec(name, schema.exec_request(await body(request, schema.InstanceExecPost)))
+    operation = found.operations.start(
+        "Executing command",
+        session.run,
+        resources=_resources(name, containers=True),
+        metadata=session.metadata,
+        sockets=session.sockets,
+    )
+    return envelope.accepted(operation)
+
+
 @router.get(
     "/1.0/instances/{name}/console",
     **documented(

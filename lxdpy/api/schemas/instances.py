@@ -9,8 +9,8 @@ from lxdpy.api.schemas.times import NEVER, rfc3339
 from lxdpy.drivers.base import InterfaceUsage, Usage
 from lxdpy.errors import InvalidRequestError
 from lxdpy.services.images import ImageSource
+from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStatus, NewInstance, Stop
 from lxdpy.services.instances import Instance as InstanceModel
-from lxdpy.services.instances import InstanceSettings, InstanceStatus, NewInstance, Stop
 from lxdpy.services.instances import InstanceState as StateModel
 from lxdpy.services.instances.settings import parse_signal
 
@@ -219,6 +219,22 @@ def stop(body: InstanceStatePut) -> Stop:
         timeout_s=None if body.timeout is None or body.timeout < 0 else float(body.timeout),
         signal=None if body.signal in (None, "") else parse_signal(str(body.signal)),
         kill=bool(body.kill),
+    )
+
+
+def exec_request(body: InstanceExecPost) -> ExecRequest:
+    """The command that a POST asks for."""
+    return ExecRequest(
+        argv=tuple(body.command),
+        environment=body.environment or {},
+        interactive=bool(body.interactive),
+        width=body.width or 0,
+        height=body.height or 0,
+        wait_for_websocket=bool(body.wait_for_websocket),
+        record_output=bool(body.record_output),
+        uid=body.user,
+        gid=body.group,
+        cwd=body.cwd or "",
     )
 
 

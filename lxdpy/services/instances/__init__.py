@@ -1,5 +1,6 @@
 """Instances: lifecycle, configuration, exec."""
 
+from lxdpy.services.instances.exec import ExecRequest
 from lxdpy.services.instances.model import (
     Action,
     Instance,
@@ -14,6 +15,7 @@ from lxdpy.services.instances.service import DEFAULT_STOP_TIMEOUT_S, InstanceSer
 __all__ = [
     "DEFAULT_STOP_TIMEOUT_S",
     "Action",
+    "ExecRequest",
     "Instance",
     "InstanceService",
     "InstanceSettings",

@@ -37,7 +37,7 @@ def image_defaults(image: ImageConfig) -> dict[str, str]:
     return defaults
 
 
-def environment(name: str, image: ImageConfig, config: Mapping[str, str]) -> dict[str, str]:
+def _environment(name: str, image: ImageConfig, config: Mapping[str, str]) -> dict[str, str]:
     """Variables of everything that runs in an instance."""
     variables = {"PATH": DEFAULT_PATH, "HOSTNAME": name} | _variables(image)
     for key, value in config.items():
@@ -63,7 +63,7 @@ def process(name: str, image: ImageConfig, config: Mapping[str, str]) -> Process
         raise InvalidRequestError(f'Cannot start instance "{name}": line break or NUL in what its image wants to run')
     return Process(
         argv=argv,
-        environment=tuple(environment(name, image, config).items()),
+        environment=tuple(_environment(name, image, config).items()),
         user=_user(image, config),
         cwd=config.get("oci.cwd") or image.working_dir or "/",
         stop_signal=parse_signal(config.get("oci.stop_signal") or image.stop_signal or "SIGTERM"),

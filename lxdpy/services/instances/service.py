@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
@@ -35,6 +34,7 @@ from lxdpy.services.images import FoundImage, ImageService
 from lxdpy.services.instances import names, nics, settings
 from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.directory import InstanceDirectories
+from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.model import (
     Action,
     Instance,
@@ -42,7 +42,7 @@ from lxdpy.services.instances.model import (
     InstanceState,
     NewInstance,
 )
-from lxdpy.services.instances.process import Process, environment, image_defaults, process
+from lxdpy.services.instances.process import Process, image_defaults, process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.networks import NetworkService
@@ -179,26 +179,26 @@ class InstanceService:
             raise InvalidRequestError("Instance is frozen")
         return runtime.container
 
-    def environment(self, name: str) -> dict[str, str]:
-        """Variables of commands that are executed in an instance. Raises NotFoundError."""
-        runtime = self._runtime(name)
-        image = self._images.config(runtime.record.config_digest)
-        return environment(name, image, self._expanded(runtime)[0])
+    def exec(self, name: str, wanted: ExecRequest) -> ExecSession:
+        """A command in a running instance; user, directory and variables not asked for are those of its own process.
 
-    def default_user(self, name: str) -> str:
-        """The user that the instance's own process runs as; "" is root. Raises NotFoundError."""
+        Raises NotFoundError, InvalidRequestError when it does not run, is frozen, or the command can't be.
+        """
         runtime = self._runtime(name)
-        return self._process(runtime).user
+        container = self.running(name)
+        own = self._process(runtime)
+        request = dataclasses.replace(
+            wanted,
+            environment={**dict(own.environment), **wanted.environment},
+            user=wanted.user or own.user,
+            cwd=wanted.cwd or own.cwd,
+        )
+        return ExecSession(container, request, self._directories.path(name) / "logs")
 
     def console_log(self, name: str) -> ConsoleLog:
         """What its init has printed. Raises NotFoundError."""
         runtime = self._runtime(name)
         return ConsoleLog(self._directories.path(name) / "console.log", lambda: runtime.container is None)
-
-    def logs_directory(self, name: str) -> Path:
-        """Where recorded output of its commands is. Raises NotFoundError."""
-        self._runtime(name)
-        return self._directories.path(name) / "logs"
 
     async def log_files(self, name: str) -> list[str]:
         """Names of its log files. Raises NotFoundError."""
