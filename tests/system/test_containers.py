@@ -140,6 +140,17 @@ def test_killed_by_a_signal(with_containers: With, spec: Spec) -> None:
     with_containers(body)
 
 
+@EITHER
+def test_container_that_ends_at_once(with_containers: With, spec: Spec, idmap: IdMap | None) -> None:
+    async def body(containers: LxcContainers) -> None:
+        for number in range(40):
+            container = await containers.start(spec("sh", "-c", f"exit {number}", idmap=idmap))
+            await container.init_ended()
+            assert await container.released() == ExitStatus(number, None)
+
+    with_containers(body)
+
+
 def test_restart_forgets_the_former_exit(with_containers: With, spec: Spec) -> None:
     async def body(containers: LxcContainers) -> None:
         await (await containers.start(spec("false"))).released()

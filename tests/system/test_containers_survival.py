@@ -24,14 +24,17 @@ Spec = Callable[..., StartSpec]
 With = Callable[[Callable[[LxcContainers], Any]], None]
 
 
-def start_and_die(spec: StartSpec) -> None:
-    """Start a container in a daemon that is then killed, and wait until its fork server is gone too."""
+def start_and_die(spec: StartSpec, after_s: float | None = None) -> None:
+    """Start a container in a daemon that is killed once it runs, or `after_s` seconds after it began."""
     pid = os.fork()
     if pid == 0:
         try:
 
             async def main() -> None:
-                await LxcContainers(Config()).start(spec)
+                containers = LxcContainers(Config())
+                await containers.version()
+                starting = asyncio.create_task(containers.start(spec))
+                await asyncio.wait([starting], timeout=after_s)
                 os.kill(os.getpid(), signal.SIGKILL)
 
             asyncio.run(main())
@@ -155,6 +158,24 @@ def test_cancelled_start_leaves_nothing(with_containers: With, spec: Spec) -> No
             for container in containers.running:
                 await container.released()
             assert not cgroups.exists(cgroup_mounts(), spec("x").cgroup)
+
+    with_containers(body)
+
+
+def test_daemon_killed_while_it_starts_a_container(with_containers: With, spec: Spec) -> None:
+    async def body(containers: LxcContainers) -> None:
+        made = spec("sleep", "100")
+        for delay_ms in range(0, 40, 4):
+            start_and_die(made, after_s=delay_ms / 1000)
+            # Whatever was under way ends: either rolled back, or running and recorded.
+            async with asyncio.timeout(10):
+                while (container := await adopt(containers, made)) is None:
+                    await asyncio.sleep(0.05)
+                    if not cgroups.exists(cgroup_mounts(), made.cgroup):
+                        break
+            if container is not None:
+                container.signal(9)
+                await container.released()
 
     with_containers(body)
 

@@ -22,7 +22,11 @@ def find(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
     if monitor is None:
         channel.send({"init": 0})
         return
-    init_fd, monitor_fd = os.pidfd_open(init), os.pidfd_open(monitor)
+    try:
+        init_fd, monitor_fd = os.pidfd_open(init), os.pidfd_open(monitor)
+    except ProcessLookupError:
+        channel.send({"init": 0})
+        return
     if container.init_pid != init or process.parent(init) != monitor:
         channel.send({"init": 0})
         return

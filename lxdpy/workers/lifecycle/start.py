@@ -197,21 +197,42 @@ def _wait_until_running(spec: Spec, container: _lxc.Container, pidfd: int) -> in
 
 
 def _report(spec: Spec, channel: Channel, monitor_pid: int, init_pid: int) -> None:
-    """Write run.json and tell the daemon."""
+    """Write run.json and tell the daemon. Kills a container that no daemon is left to hear of; raises OSError then."""
     now = time.time()
-    init_fd = os.pidfd_open(init_pid) if init_pid and process.parent(init_pid) == monitor_pid else -1
+    init_fd = _open_init(init_pid, monitor_pid)
     record: dict[str, object] = {
         "monitor": monitor_pid,
         "monitor_start": process.start_time(monitor_pid),
         "init": init_pid,
-        "init_start": process.start_time(init_pid) if init_pid else None,
+        "init_start": process.start_time(init_pid) if init_fd is not None else None,
         "time": now,
     }
-    temporary = f"{spec.directory}/run.json.tmp"
-    with open(temporary, "w", encoding="ascii") as file:
-        json.dump(record, file)
-    os.rename(temporary, f"{spec.directory}/run.json")
-    channel.send({"running": init_pid, "time": now}, (init_fd,) if init_fd >= 0 else ())
+    if record["monitor_start"] is not None:
+        temporary = f"{spec.directory}/run.json.tmp"
+        with open(temporary, "w", encoding="ascii") as file:
+            json.dump(record, file)
+        os.rename(temporary, f"{spec.directory}/run.json")
+    try:
+        channel.send({"running": init_pid, "time": now}, () if init_fd is None else (init_fd,))
+    except OSError:
+        # Its monitor lives, and clears up.
+        if init_fd is not None:
+            signal.pidfd_send_signal(init_fd, signal.SIGKILL)
+        raise
+
+
+def _open_init(init_pid: int, monitor_pid: int) -> int | None:
+    """A pidfd of init; None when it has ended, whoever has the pid now."""
+    if not init_pid:
+        return None
+    try:
+        init_fd = os.pidfd_open(init_pid)
+    except ProcessLookupError:
+        return None
+    if process.parent(init_pid) != monitor_pid:
+        os.close(init_fd)
+        return None
+    return init_fd
 
 
 def _cause(directory: str) -> str:
