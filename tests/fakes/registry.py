@@ -400,7 +400,9 @@ class FaultyRegistry:
             return error(401, "UNAUTHORIZED", "authentication required", 'Basic realm="faulty, registry"')
         if self.auth == "bearer":
             scopes = self._tokens.get(given.removeprefix("Bearer "))
-            challenge = f'Bearer realm="{self.realm or self.url + "/token"}",service="faulty, registry",scope="{scope}"'
+            challenge = f'Bearer realm="{self.realm or self.url + "/token"}",service="faulty, registry"'
+            if repository is not None:
+                challenge += f',scope="{scope}"'
             if scopes is None:
                 return error(401, "UNAUTHORIZED", "authentication required", challenge)
             if repository is not None and scope not in scopes:
