@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import CHECKS
+from schemathesis.checks import CHECKS, load_all_checks
 
 from lxdpy.api import openapi
 from lxdpy.api.server import server_config
@@ -24,11 +24,8 @@ from tests.unit.services.conftest import build
 
 schema = schemathesis.openapi.from_dict(openapi.document())
 
-_CHECKS = [
-    check
-    for check in CHECKS.get_all()
-    if check.__name__ in ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
-]
+load_all_checks()
+_CHECKS = CHECKS.get_by_names(["status_code_conformance", "content_type_conformance", "response_schema_conformance"])
 
 
 class _Server(uvicorn.Server):
