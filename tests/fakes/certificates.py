@@ -22,6 +22,8 @@ class Certificates:
         context.load_cert_chain(self.server, self.server_key)
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
+            # Before 1.3 a refusal is part of the handshake; asyncio's servers drop the alert of a later one.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
             context.load_verify_locations(self.ca)
         return context
 

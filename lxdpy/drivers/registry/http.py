@@ -157,7 +157,8 @@ class Http:
             wait = CONNECT_TIMEOUT_S if isinstance(exc, httpx.ConnectTimeout) else self._idle_timeout_s
             raise _TransientError(url, f"it was silent for {wait:g} s", _timeout_delay) from exc
         except httpx.TransportError as exc:
-            raise _TransientError(url, _reason(exc), retry_delay) from exc
+            # In TLS 1.3 a server's refusal of our certificate comes with the first read.
+            raise _TransientError(url, _reason(exc), None if _is_tls(exc) else retry_delay) from exc
         except httpx.InvalidURL as exc:
             raise RegistryError(f"Cannot reach {host.name}: invalid URL") from exc
 
@@ -254,7 +255,9 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
 
 
 def _is_tls(exc: BaseException) -> bool:
-    return any(isinstance(cause, ssl.SSLError) for cause in _causes(exc))
+    """Whether TLS itself failed, and not the connection below it."""
+    broken = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    return any(isinstance(cause, ssl.SSLError) and not isinstance(cause, broken) for cause in _causes(exc))
 
 
 def _reason(exc: BaseException) -> str:

@@ -30,11 +30,18 @@ Cached = Callable[[Digest], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A manifest or index, verified; `declared` is what it was announced as."""
+    """A manifest or index, verified and known to be one of the two; `declared` is what it was announced as."""
 
     data: bytes
     digest: Digest
     declared: str | None
+    fields: Fields
+    media_type: str
+
+    @classmethod
+    def read(cls, data: bytes, digest: Digest, declared: str | None) -> "_Document":
+        fields = Fields.parse(data, "manifest")
+        return cls(data, digest, declared, fields, of_document(fields, declared))
 
 
 class Resolution:
@@ -57,15 +64,14 @@ class Resolution:
     async def _run(self) -> ResolvedImage:
         document, index = await self._root(), None
         for _ in range(MAX_DEPTH + 1):
-            fields = Fields.parse(document.data, "manifest")
-            if of_document(fields, document.declared) in MANIFESTS:
+            if document.media_type in MANIFESTS:
                 break
             index = index or document
-            child = Index.read(fields, document.declared).select(self._platform)
-            document = _Document(await self._fetch(child, "manifests"), child.digest, child.media_type)
+            child = Index.read(document.fields, document.declared).select(self._platform)
+            document = _Document.read(await self._fetch(child, "manifests"), child.digest, child.media_type)
         else:
             raise RegistryError(f"more than {MAX_DEPTH} indexes lie within one another")
-        manifest = Manifest.read(fields, document.declared)
+        manifest = Manifest.read(document.fields, document.declared)
         config_bytes = await self._fetch(manifest.config, "blobs")
         config = ImageConfig.parse(config_bytes, len(manifest.layers))
         self._check_platform(config)
@@ -85,7 +91,7 @@ class Resolution:
         """What the reference itself names."""
         pin = self._reference.digest
         if pin is not None and (data := self._cached(pin)) is not None:
-            return _Document(data, pin, None)
+            return _Document.read(data, pin, None)
 
         async def ask(host: Host) -> _Document:
             response = await self._session.get(
@@ -93,8 +99,10 @@ class Resolution:
             )
             if pin is not None and not pin.matches(response.body):
                 raise DigestMismatchError(f"{host.name} gave something else than {pin}")
+            digest = pin or Digest.of(response.body)
+            document = _Document.read(response.body, digest, response.content_type())
             self._prefer(host)
-            return _Document(response.body, pin or Digest.of(response.body), response.content_type())
+            return document
 
         return await first(self._hosts, ask)
 

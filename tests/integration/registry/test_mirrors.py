@@ -6,7 +6,7 @@ import pytest
 
 from lxdpy.config import RegistryConfig
 from lxdpy.drivers.registry import RegistryClient
-from lxdpy.errors import NotFoundError, RegistryError
+from lxdpy.errors import NotFoundError
 from lxdpy.oci import media_types
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.reference import Reference
@@ -38,10 +38,6 @@ def test_a_mirror_that_fails(puller: Puller, registry: FaultyRegistry, mirror: F
     puller.registries[registry.host] = RegistryConfig(mirrors=("127.0.0.1:1", mirror.host))
     made = registry.add_image("org/app", "1")
     mirror.fault("", fault, forever=True)
-    if isinstance(fault, Answer) and fault.status == 200:
-        with pytest.raises(RegistryError, match="no JSON"):
-            puller.resolve(f"{registry.host}/org/app:1")
-        return
     image = puller.resolve(f"{registry.host}/org/app:1")
     assert image.manifest_digest == made.digest
     assert image.endpoint == registry.url
