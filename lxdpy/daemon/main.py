@@ -100,10 +100,10 @@ async def _serve(settings: Config, group: str) -> None:
         )
         sock = sockets.listen(settings.socket_path, group)
         stack.callback(sock.close)
-        await _listen(app, sock, operations, settings)
+        await _listen(app, sock, operations, events, settings)
 
 
-async def _listen(app: Any, sock: socket.socket, operations: Operations, settings: Config) -> None:
+async def _listen(app: Any, sock: socket.socket, operations: Operations, events: Events, settings: Config) -> None:
     server = _Server(server_config(app))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -118,6 +118,7 @@ async def _listen(app: Any, sock: socket.socket, operations: Operations, setting
         systemd.notify("STOPPING=1")
         logger.info("Stopping: no new work is taken")
         await operations.drain(settings.shutdown.timeout_s)
+        events.close()
     finally:
         stopped.cancel()
         server.should_exit = True

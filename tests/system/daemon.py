@@ -1,10 +1,15 @@
 """A real daemon, as `lxdpy daemon` runs it, on a state directory of the test's own, and a plain HTTP client to it."""
 
+import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +20,9 @@ GATEWAY = "10.248.0.1"
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 60.0
+_SETTLE_S = 10.0
+_FDS_OF_WORKERS = 12
+"""Sockets, pidfds, log and database files that the daemon keeps once it has worked."""
 
 Json = dict[str, Any]
 
@@ -36,10 +44,11 @@ class Daemon:
         self.log = state_dir.parent / f"{state_dir.name}.log"
         self._config = state_dir.parent / f"{state_dir.name}.toml"
         self._config.write_text(f'[network]\nbridge = "{BRIDGE}"\nipv4_address = "{GATEWAY}/16"\n{config}')
+        self._fds_at_start = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self.http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://lxdpy", timeout=120
-        )
+        # One connection a request: none is left open when a test counts descriptors.
+        transport = httpx.HTTPTransport(uds=str(self.socket), limits=httpx.Limits(max_keepalive_connections=0))
+        self.http = httpx.Client(transport=transport, base_url="http://lxdpy", timeout=120)
 
     @property
     def socket(self) -> Path:
@@ -55,17 +64,66 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self._empty()
+            self._check_descriptors()
+        finally:
+            self.http.close()
+            if self.process is not None:
+                self.stop()
+        assert self.leftovers() == []
+
+    def _empty(self) -> None:
         if self.process is None:
             self.start()
         for url in self.get("/1.0/instances"):
-            name = url.rpartition("/")[2]
-            if self.get(url)["status"] != "Stopped":
+            # Some are stopped already, and ephemeral ones go by themselves.
+            with suppress(Failed):
                 self.wait(self.put(f"{url}/state", {"action": "stop", "force": True}))
-            if name in [entry.rpartition("/")[2] for entry in self.get("/1.0/instances")]:
+            with suppress(Failed):
                 self.wait(self.request("DELETE", url))
+        assert self.get("/1.0/instances") == []
         self.request("DELETE", f"/1.0/networks/{BRIDGE}")
-        self.stop()
-        self.http.close()
+
+    def _check_descriptors(self) -> None:
+        """What was opened for jobs is closed after them."""
+        deadline = time.monotonic() + _SETTLE_S
+        while (count := len(self._descriptors())) > self._fds_at_start and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert count <= self._fds_at_start, self._descriptors()
+
+    def _descriptors(self) -> list[str]:
+        directory = f"/proc/{self.pid}/fd"
+        found = []
+        for fd in os.listdir(directory):
+            try:
+                found.append(os.readlink(f"{directory}/{fd}"))
+            except FileNotFoundError:
+                continue
+        return sorted(found)
+
+    def leftovers(self) -> list[str]:
+        """What of this daemon and its containers is on the host: should be nothing once it was emptied and stopped."""
+        deadline = time.monotonic() + _SETTLE_S
+        while (left := self._leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
+    def _leftovers(self) -> list[str]:
+        state, root = str(self.state_dir), f"lxdpy-{hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:8]}"
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if state in line]
+        left = [line for line in mounts if line.split()[4] != str(self.state_dir.parent)]
+        left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{root}*")]
+        left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"{root}*")]
+        left += [str(path) for path in Path("/sys/class/net").glob(BRIDGE)]
+        left += [str(path) for path in Path("/sys/class/net").glob("veth*") if _is_ours(path)]
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if state in process.joinpath("cmdline").read_text():
+                    left.append(str(process))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return left
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -84,14 +142,17 @@ class Daemon:
                 env={**os.environ, "DOCKER_CONFIG": "/nonexistent", "HOME": "/nonexistent"},
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            try:
-                assert self.http.get("/1.0").status_code == 200
-                return
-            except httpx.TransportError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"The daemon did not start: {self.log.read_text()[-3000:]}") from None
-                time.sleep(0.02)
+        # A killed daemon leaves its socket's name behind: only a connection shows that somebody listens.
+        while not self._listens():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"The daemon did not start: {self.log.read_text()[-3000:]}")
+            time.sleep(0.02)
+        assert self.http.get("/1.0").status_code == 200
+        self._fds_at_start = len(self._descriptors()) + _FDS_OF_WORKERS
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -165,3 +226,17 @@ class Daemon:
         result: Json = self.get(f"/1.0/instances/{name}/wait?timeout=60")
         assert result["status"] == "Stopped"
         return result
+
+
+@contextmanager
+def place() -> Iterator[Path]:
+    """A directory that container roots may pass through, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="lxdpy-daemon-", dir="/var/tmp") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def _is_ours(link: Path) -> bool:
+    """Whether a veth hangs on the tests' bridge."""
+    master = link / "master"
+    return master.is_symlink() and master.readlink().name == BRIDGE

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 from example_registry import ExampleRegistry
 
-from tests.system.daemon import Daemon, Failed
+from tests.system.daemon import Daemon, Failed, place
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc, pytest.mark.overlay, pytest.mark.network, pytest.mark.registry]
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, example_registry: ExampleRegistry) -> Iterator[Daemon]:
-    directory = tmp_path_factory.mktemp("daemon")
-    directory.chmod(0o711)
-    directory.parent.chmod(0o711)
-    with Daemon(directory / "state") as running:
+def daemon(example_registry: ExampleRegistry) -> Iterator[Daemon]:
+    with place() as directory, Daemon(directory / "state") as running:
         running.pull("example:1", f"http://{example_registry.host}")
         yield running
 

@@ -6,7 +6,7 @@ import pytest
 from example_registry import ExampleRegistry
 
 from tests.contract.examples import run_examples
-from tests.system.daemon import Daemon
+from tests.system.daemon import Daemon, place
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc, pytest.mark.overlay, pytest.mark.network, pytest.mark.registry]
 
@@ -14,12 +14,8 @@ GUIDE = Path(__file__).parents[2] / "api" / "rest-api.md"
 
 
 def test_the_guide(tmp_path: Path, example_registry: ExampleRegistry) -> None:
-    tmp_path.chmod(0o711)
-    tmp_path.parent.chmod(0o711)
-    work = tmp_path / "work"
-    work.mkdir()
-    with Daemon(tmp_path / "state") as daemon:
+    with place() as directory, Daemon(directory / "state") as daemon:
         environment = {"SOCKET": str(daemon.socket), "REGISTRY": f"http://{example_registry.host}"}
-        run_examples(GUIDE, work, environment)
+        run_examples(GUIDE, tmp_path, environment)
         assert daemon.get("/1.0/images") == []
         assert daemon.get("/1.0/instances") == []

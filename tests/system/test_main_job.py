@@ -9,7 +9,7 @@ import httpx
 import pytest
 from example_registry import ExampleRegistry
 
-from tests.system.daemon import GATEWAY, Daemon
+from tests.system.daemon import GATEWAY, Daemon, place
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc, pytest.mark.overlay, pytest.mark.network, pytest.mark.registry]
 
@@ -17,11 +17,8 @@ LOCAL = {"type": "image", "alias": "example"}
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, example_registry: ExampleRegistry) -> Iterator[Daemon]:
-    directory = tmp_path_factory.mktemp("daemon")
-    directory.chmod(0o711)
-    directory.parent.chmod(0o711)
-    with Daemon(directory / "state") as running:
+def daemon(example_registry: ExampleRegistry) -> Iterator[Daemon]:
+    with place() as directory, Daemon(directory / "state") as running:
         running.pull("example:1", f"http://{example_registry.host}")
         image = running.get("/1.0/images?recursion=1")[0]
         running.request("POST", "/1.0/images/aliases", {"name": "example", "target": image["fingerprint"]})

@@ -43,6 +43,15 @@ def remove(mounts: CgroupMounts, cgroup: str, *, pivot: bool) -> None:
             _rmdir(f"{root}/{pivot_cgroup(cgroup)}")
 
 
+def remove_parent(mounts: CgroupMounts, cgroup: str) -> None:
+    """Remove the parent of a container's cgroup, with the pivot in it, where nothing runs below any more. Blocks."""
+    pivot = pivot_cgroup(cgroup)
+    for root in mounts.roots:
+        for name in (f"{pivot}/{PIVOT_CHILD}", pivot, os.path.dirname(cgroup)):
+            if not _rmdir(f"{root}/{name}"):
+                break
+
+
 def set_frozen(mounts: CgroupMounts, cgroup: str, *, frozen: bool) -> None:
     """Freeze or thaw, and wait until it is done. Blocks. Raises WorkerError."""
     deadline = time.monotonic() + FREEZE_TIMEOUT_S

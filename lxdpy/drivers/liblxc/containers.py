@@ -34,6 +34,8 @@ class LxcContainers:
         self._host = Host(self._zygote, asyncio.Semaphore(config.workers.lifecycle), cgroup_mounts())
         self._userns: dict[tuple[int, int], int] = {}
         self._version = ""
+        self._cgroups: dict[str, str] = {}
+        """One container's cgroup for each parent of cgroups: parents go when the driver is closed and none runs."""
 
     @property
     def running(self) -> tuple[Container, ...]:
@@ -46,6 +48,7 @@ class LxcContainers:
         if spec.cgroup in self._host.running:
             raise ConflictError(f'Cannot start instance "{spec.name}": it is running')
         identity = Identity(spec.name, spec.lxc_path, spec.directory, spec.cgroup)
+        self._cgroups[os.path.dirname(spec.cgroup)] = spec.cgroup
         async with self._host.jobs:
             if cgroups.exists(self._host.mounts, spec.cgroup):
                 await self._clear_dead(identity)
@@ -57,6 +60,7 @@ class LxcContainers:
     async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> RunningContainer | None:
         """The container as an earlier daemon left it, or None; clears what a dead one left."""
         identity = Identity(name, lxc_path, directory, cgroup)
+        self._cgroups[os.path.dirname(cgroup)] = cgroup
         if (running := self._host.running.get(cgroup)) is not None:
             return running
         found = self._recorded(identity)
@@ -87,6 +91,8 @@ class LxcContainers:
             os.close(fd)
         self._userns.clear()
         await self._zygote.close()
+        for cgroup in self._cgroups.values():
+            await asyncio.to_thread(cgroups.remove_parent, self._host.mounts, cgroup)
 
     async def _follow(self, job: Job, identity: Identity) -> Container:
         """Listen to a start job until the container runs; undo everything when it fails."""
