@@ -85,6 +85,7 @@ Privileged = Annotated[
 ]
 Ephemeral = Annotated[bool, typer.Option("--ephemeral", "--rm", help="Delete it when it stops.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+StopTimeout = Annotated[int, typer.Option(min=0, help="Seconds it has before it is killed.")]
 
 
 @app.callback()
@@ -234,11 +235,11 @@ def stop(
     ctx: typer.Context,
     names: Names,
     force: Annotated[bool, typer.Option("--force", "-f", help="Kill it.")] = False,
-    timeout: Timeout = None,
+    timeout: StopTimeout = 10,
     signal: Annotated[str | None, typer.Option(help="Signal that asks it to stop, as SIGINT.")] = None,
 ) -> None:
-    """Stop instances."""
-    _change(ctx, names, "stop", force=force, timeout_s=timeout, signal=signal)
+    """Stop instances: ask, then kill."""
+    _change(ctx, names, "stop", force=force, timeout_s=timeout, signal=signal, kill=True)
 
 
 @app.command()
@@ -246,10 +247,10 @@ def restart(
     ctx: typer.Context,
     names: Names,
     force: Annotated[bool, typer.Option("--force", "-f", help="Kill it.")] = False,
-    timeout: Timeout = None,
+    timeout: StopTimeout = 10,
 ) -> None:
     """Stop and start instances."""
-    _change(ctx, names, "restart", force=force, timeout_s=timeout)
+    _change(ctx, names, "restart", force=force, timeout_s=timeout, kill=True)
 
 
 @app.command()

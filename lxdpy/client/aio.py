@@ -293,20 +293,28 @@ class AsyncInstance:
         """Start it. Raises OperationFailed if it runs already."""
         await self._change("start")
 
-    async def stop(self, *, force: bool = False, timeout_s: float | None = None, signal: str | None = None) -> None:
+    async def stop(
+        self,
+        *,
+        force: bool = False,
+        timeout_s: float | None = None,
+        signal: str | None = None,
+        kill: bool = False,
+    ) -> None:
         """Ask its init to stop (with `signal`, an lxdpy extension), or kill it with `force`.
 
-        Raises OperationFailed if it has not stopped after `timeout_s`.
+        When it has not stopped after `timeout_s`, it is killed with `kill` (an lxdpy extension), else raises
+        OperationFailed.
         """
-        await self._change("stop", force=force, timeout_s=timeout_s, signal=signal)
+        await self._change("stop", force=force, timeout_s=timeout_s, signal=signal, kill=kill)
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
         """Stop it cleanly."""
         await self.stop(timeout_s=timeout_s)
 
-    async def restart(self, *, force: bool = False, timeout_s: float | None = None) -> None:
-        """Stop and start it."""
-        await self._change("restart", force=force, timeout_s=timeout_s)
+    async def restart(self, *, force: bool = False, timeout_s: float | None = None, kill: bool = False) -> None:
+        """Stop, as `stop` does, and start it."""
+        await self._change("restart", force=force, timeout_s=timeout_s, kill=kill)
 
     async def freeze(self) -> None:
         """Hold all its processes."""
@@ -376,9 +384,15 @@ class AsyncInstance:
                 yield piece
 
     async def _change(
-        self, action: str, *, force: bool = False, timeout_s: float | None = None, signal: str | None = None
+        self,
+        action: str,
+        *,
+        force: bool = False,
+        timeout_s: float | None = None,
+        signal: str | None = None,
+        kill: bool = False,
     ) -> None:
-        request = requests.state_put(self.name, action, timeout_s=timeout_s, force=force, signal=signal)
+        request = requests.state_put(self.name, action, timeout_s=timeout_s, force=force, signal=signal, kill=kill)
         await (await self._client._submit(request)).wait()
 
 

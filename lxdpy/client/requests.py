@@ -113,14 +113,22 @@ def instances_post(source: Mapping[str, Any], name: str | None, **options: Unpac
 
 
 def state_put(
-    name: str, action: str, *, timeout_s: float | None = None, force: bool = False, signal: str | None = None
+    name: str,
+    action: str,
+    *,
+    timeout_s: float | None = None,
+    force: bool = False,
+    signal: str | None = None,
+    kill: bool = False,
 ) -> Request:
-    """Start, stop, restart, freeze or unfreeze; without a timeout the server's own applies."""
+    """Start, stop, restart, freeze or unfreeze; a stop without a timeout waits as long as it takes."""
     # LXD counts whole seconds, and takes -1 for "as long as it lasts".
     timeout = -1 if timeout_s is None else max(0, round(timeout_s))
     body: dict[str, Any] = {"action": action, "timeout": timeout, "force": force, "stateful": False}
     if signal is not None:
         body["signal"] = signal
+    if kill:
+        body["kill"] = True
     return Request("PUT", path("instances", name, "state"), body=body)
 
 
