@@ -107,15 +107,17 @@ def daemon(
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
     """Run the daemon in the foreground."""
-    from lxdpy.daemon.main import run
-    from lxdpy.errors import LxdpyError
+    import os
+    import sys
 
-    try:
-        code = run(state_dir=state_dir, config_file=config, group=group, debug=debug)
-    except LxdpyError as exc:
-        error(str(exc))
-        code = 1
-    raise typer.Exit(code)
+    # A new interpreter: what the command line needed would stay in the daemon's memory for good. -P: whatever lies in
+    # the current directory is not imported.
+    command = [sys.executable, "-P", "-m", "lxdpy", "--state-dir", str(state_dir), "--group", group]
+    if config is not None:
+        command += ["--config", str(config)]
+    if debug:
+        command.append("--debug")
+    os.execv(sys.executable, command)
 
 
 @app.command(cls=ArgvCommand, options_metavar="[OPTIONS] [-- CMD...]")
