@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from lxdpy.cli.output import Format, error
+from lxdpy.cli.output import Format
 
 if TYPE_CHECKING:
     from lxdpy.client import AsyncClient
