@@ -1,0 +1,81 @@
+"""What the store and its layer workers say to each other (zygote.py carries it as JSON).
+
+store                                   worker (workers/layers)
+UnpackRequest or FitRequest  ──────>
+{"unpack": true}             ──────>    a slot is free: begin to unpack (fetching began at once)
+                             <──────    {"progress": BYTES}  compressed bytes that are in
+                             <──────    {"fetched": true}    the blob is whole and verified
+                             <──────    {"renew": ENDPOINT, "challenges": [...]}
+{"endpoint": ENDPOINT}       ──────>
+{"error": KIND, "message": TEXT} ──>
+                             <──────    {"done": Done}, or an error
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from lxdpy.drivers.base import BlobEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackRequest:
+    """Unpack one blob into DIRECTORY/fs; fetch it first, unless it is here."""
+
+    digest: str
+    size: int
+    diff_id: str
+    blob: str
+    """The blob's file: appended to until it is whole, when there are endpoints."""
+    endpoints: tuple[BlobEndpoint, ...]
+    directory: str
+    max_bytes: int
+    max_entries: int
+    idle_timeout_s: float
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "unpack", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        values = {key: value for key, value in message.items() if key != "job"}
+        values["endpoints"] = tuple(BlobEndpoint(**endpoint) for endpoint in values["endpoints"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """Fit the layer in DIRECTORY onto the layers below; lowers are their directories, topmost first."""
+
+    directory: str
+    lowers: tuple[str, ...]
+    max_bytes: int
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "fit", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        return cls(message["directory"], tuple(message["lowers"]), message["max_bytes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a layer holds now."""
+
+    entries: int
+    size_bytes: int
+    deferred: bool
+    """It has to be fitted onto the layers below."""
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        return cls(message["entries"], message["size_bytes"], message["deferred"], tuple(message["warnings"]))

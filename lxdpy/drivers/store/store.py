@@ -1,0 +1,459 @@
+"""The driver: which layers are here, who waits for which, what may go."""
+
+import asyncio
+import errno
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxdpy.config import Config
+from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer
+from lxdpy.drivers.overlay.stack import DIRECTORY
+from lxdpy.drivers.store import trash
+from lxdpy.drivers.store.board import Board
+from lxdpy.drivers.store.disk import Disk
+from lxdpy.drivers.store.flights import Flights
+from lxdpy.drivers.store.messages import Done, FitRequest, UnpackRequest
+from lxdpy.drivers.store.slots import Slots
+from lxdpy.drivers.store.worker import LayerWorkers
+from lxdpy.drivers.zygote import Job
+from lxdpy.errors import (
+    DigestMismatchError,
+    LayerError,
+    NoSpaceError,
+    NotFoundError,
+    WorkerError,
+)
+from lxdpy.oci.chain_id import chain_ids
+from lxdpy.oci.digest import Digest
+from lxdpy.progress import LayerState, Progress
+
+logger = logging.getLogger(__name__)
+
+_SYNC_DELAY_S = 10.0
+_IDLE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A layer that is unpacked and has to be fitted onto those below."""
+
+    path: Path
+    done: Done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """The layers of one image, base first."""
+
+    layers: Sequence[LayerRequest]
+    chain: Sequence[Digest]
+
+    def ids(self) -> set[str]:
+        """All that its layers may be called in the store."""
+        return {_own_id(layer.diff_id) for layer in self.layers} | {
+            _chain_layer_id(chain_id) for chain_id in self.chain
+        }
+
+
+class _DamagedBlobError(Exception):
+    """A blob is not what its descriptor says."""
+
+
+class LayerStore:
+    """Implements `drivers.base.Store` in the state directory. Belongs to one event loop.
+
+    A layer that stands for itself has one job, by diff_id. One that needs those below is unpacked by such a job, too,
+    and then fitted by another, by chain id, which takes the tree; two images with different layers below each need one.
+    """
+
+    def __init__(self, config: Config, *, idle_timeout_s: float = _IDLE_TIMEOUT_S) -> None:
+        self._limits = config.images
+        self._idle_timeout_s = idle_timeout_s
+        self._disk = Disk(config.state_dir)
+        self._disk.prepare()
+        self._layers, self._volatile = self._disk.load()
+        self._workers = LayerWorkers()
+        self._downloads = Slots(config.workers.downloads)
+        self._unpacks = Slots(config.workers.unpacks)
+        self._unpacking: Flights[StoredLayer | None] = Flights()
+        # By diff_id; for the first who takes it.
+        self._trees: dict[Digest, _Tree] = {}
+        self._fitting: Flights[StoredLayer] = Flights()
+        self._board = Board()
+        self._held_layers: Counter[str] = Counter()
+        self._held_blobs: dict[str, list[Digest]] = {}
+        self._busy_layers: Counter[str] = Counter()
+        self._busy_blobs: Counter[Digest] = Counter()
+        self._syncing: asyncio.Task[None] | None = None
+
+    # ---- documents
+
+    def read_blob(self, digest: Digest) -> bytes | None:
+        """See `Store.read_blob`."""
+        return self._disk.read_blob(digest)
+
+    def write_blob(self, digest: Digest, data: bytes) -> None:
+        """See `Store.write_blob`."""
+        self._disk.write_blob(digest, data)
+
+    # ---- layers
+
+    def layer(self, layer_id: str) -> StoredLayer | None:
+        """See `Store.layer`."""
+        return self._layers.get(layer_id)
+
+    def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
+        """See `Store.lower_mounts`; topmost first. Of a layer that is there twice, what is lower shows nothing new."""
+        for layer_id in layer_ids:
+            if layer_id not in self._layers:
+                raise NotFoundError(f"Layer {layer_id} is not in the store")
+        return tuple(
+            LowerMount(DIRECTORY, str(self._disk.layer_directory(layer_id))) for layer_id in dict.fromkeys(layer_ids)
+        )
+
+    def release(self, layer_ids: Sequence[str]) -> None:
+        """See `Store.release`."""
+        for layer_id in layer_ids:
+            self._held_layers[layer_id] -= 1
+            self._busy_blobs[self._held_blobs[layer_id].pop()] -= 1
+            if not self._held_layers[layer_id]:
+                del self._held_layers[layer_id], self._held_blobs[layer_id]
+
+    def _hold(self, layer_id: str, blob: Digest) -> None:
+        self._held_layers[layer_id] += 1
+        self._held_blobs.setdefault(layer_id, []).append(blob)
+        self._busy_blobs[blob] += 1
+
+    async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
+        """See `Store.materialize`."""
+        if len(layers) > self._limits.max_layers:
+            raise LayerError(f"The image has {len(layers)} layers, the limit is {self._limits.max_layers}")
+        stack = _Stack(layers, chain_ids([layer.diff_id for layer in layers]))
+        blobs = [layer.descriptor.digest for layer in layers]
+        self._busy_layers.update(stack.ids())
+        self._busy_blobs.update(blobs)
+        try:
+            missing = [place for place in range(len(layers)) if self._stored(stack, place) is None]
+            for place in set(range(len(layers))).difference(missing):
+                self._board.finish(layers[place], progress, LayerState.EXISTS)
+            await self._make_missing(stack, missing, progress)
+            stored = tuple(self._layers[self._id(stack, place)] for place in range(len(layers)))
+            for layer, blob in zip(stored, blobs, strict=True):
+                self._hold(layer.id, blob)
+            return stored
+        finally:
+            self._busy_layers -= Counter(stack.ids())
+            self._busy_blobs -= Counter(blobs)
+
+    async def _make_missing(self, stack: _Stack, missing: Sequence[int], progress: Progress) -> None:
+        wanted = [stack.layers[place] for place in missing]
+        if wanted:
+            self._disk.check_space(sum({layer.diff_id: layer.descriptor.size for layer in wanted}.values()))
+        with self._board.reading(wanted, progress):
+
+            async def make(place: int) -> None:
+                await self._made(stack, place)
+                self._board.finish(stack.layers[place], progress, LayerState.DONE)
+
+            await _all(make(place) for place in missing)
+
+    def _id(self, stack: _Stack, place: int) -> str:
+        """The id of a layer that is here."""
+        own = _own_id(stack.layers[place].diff_id)
+        return own if own in self._layers else _chain_layer_id(stack.chain[place])
+
+    def _stored(self, stack: _Stack, place: int) -> StoredLayer | None:
+        return self._layers.get(self._id(stack, place))
+
+    async def _made(self, stack: _Stack, place: int) -> StoredLayer:
+        """The layer at `place`, by a job of one's own or of somebody else's."""
+        stored = self._stored(stack, place)
+        if stored is not None:
+            return stored
+        return await self._fitting.join(stack.chain[place], lambda: self._make(stack, place))
+
+    async def _make(self, stack: _Stack, place: int) -> StoredLayer:
+        layer = stack.layers[place]
+        tree = None
+        try:
+            while tree is None:
+                stored = await self._unpacking.join(layer.diff_id, lambda: self._unpack(layer, stack))
+                if stored is not None:
+                    return stored
+                # None there: another image took it for its own stack.
+                tree = self._trees.pop(layer.diff_id, None)
+        except asyncio.CancelledError:
+            if layer.diff_id not in self._unpacking and (left := self._trees.pop(layer.diff_id, None)):
+                self._disk.discard(left.path)
+            raise
+        try:
+            return await self._fit(stack, place, tree)
+        except BaseException:
+            self._disk.discard(tree.path)
+            raise
+
+    async def _fit(self, stack: _Stack, place: int, tree: _Tree) -> StoredLayer:
+        """Phase 2 of a layer, once those below are there."""
+        below = [await self._made(stack, lower) for lower in range(place)]
+        size_bytes = tree.done.size_bytes
+        async with self._unpacks.slot(stack):
+            done = await self._workers.fit(
+                FitRequest(
+                    str(tree.path),
+                    tuple(str(self._disk.layer_directory(lower.id)) for lower in reversed(below)),
+                    max(0, self._limits.max_unpacked_bytes - size_bytes),
+                )
+            )
+        layer = StoredLayer(
+            _chain_layer_id(stack.chain[place]),
+            stack.layers[place].diff_id,
+            size_bytes + done.size_bytes,
+            tree.done.entries + done.entries,
+        )
+        self._publish(tree.path, layer)
+        return layer
+
+    # ---- one blob
+
+    async def _unpack(self, layer: LayerRequest, group: Hashable) -> StoredLayer | None:
+        """Phase 1 of a layer: from the local blob, else from its source. None: it is in `_trees`, to be fitted."""
+        descriptor = layer.descriptor
+        digest = descriptor.digest
+        self._busy_blobs[digest] += 1
+        try:
+            if await asyncio.to_thread(self._disk.has_blob, digest, descriptor.size):
+                try:
+                    return await self._attempt(layer, group, fetch=False)
+                except _DamagedBlobError as exc:
+                    logger.warning("Blob %s is damaged: %s", digest, exc)
+                    self._disk.discard(self._disk.blob(digest))
+                    if layer.source is None:
+                        raise NotFoundError(f"Blob {digest} is damaged, and there is nowhere to fetch it") from exc
+            if layer.source is None:
+                raise NotFoundError(f"Blob {digest} is not in the store")
+            resumes = self._disk.partial(digest).exists()
+            try:
+                return await self._attempt(layer, group, fetch=True)
+            except _DamagedBlobError as exc:
+                if not resumes:
+                    raise DigestMismatchError(str(exc)) from exc
+                # What an earlier attempt left may have been the damaged part.
+                logger.warning("Fetching blob %s anew: %s", digest, exc)
+            try:
+                return await self._attempt(layer, group, fetch=True)
+            except _DamagedBlobError as exc:
+                raise DigestMismatchError(str(exc)) from exc
+        finally:
+            self._busy_blobs[digest] -= 1
+            self._board.wipe(layer.diff_id)
+
+    async def _attempt(self, layer: LayerRequest, group: Hashable, *, fetch: bool) -> StoredLayer | None:
+        """One job for one layer. Raises _DamagedBlobError for a blob that is not what its descriptor says."""
+        descriptor, diff_id = layer.descriptor, layer.diff_id
+        digest = descriptor.digest
+        turn = _Turn(self._downloads if fetch else None, self._unpacks, group)
+        verified = False
+
+        def progress(count: int) -> None:
+            state = LayerState.UNPACKING if verified or not fetch else LayerState.DOWNLOADING
+            self._board.write(diff_id, state, count)
+
+        def fetched() -> None:
+            nonlocal verified
+            verified = True
+            turn.fetched()
+            self._board.write(diff_id, LayerState.UNPACKING, descriptor.size)
+
+        await turn.begin()
+        path = None
+        try:
+            endpoints = await layer.source.endpoints() if fetch and layer.source is not None else ()
+            with _system("Cannot make a directory for a layer"):
+                path = self._disk.new_layer()
+            request = UnpackRequest(
+                digest=str(digest),
+                size=descriptor.size,
+                diff_id=str(diff_id),
+                blob=str(self._disk.partial(digest) if fetch else self._disk.blob(digest)),
+                endpoints=endpoints,
+                directory=str(path),
+                max_bytes=self._limits.max_unpacked_bytes,
+                max_entries=self._limits.max_entries,
+                idle_timeout_s=self._idle_timeout_s,
+            )
+            progress(0)
+            done = await self._workers.unpack(
+                request, layer.source, started=turn.started, progress=progress, fetched=fetched
+            )
+            for warning in done.warnings:
+                logger.warning("Layer %s: %s", digest, warning)
+            if fetch:
+                with _system(f"Cannot keep blob {digest}"):
+                    self._disk.keep_blob(digest)
+            if done.deferred:
+                self._trees[diff_id] = _Tree(path, done)
+                return None
+            stored = StoredLayer(_own_id(diff_id), diff_id, done.size_bytes, done.entries)
+            self._publish(path, stored)
+            return stored
+        except BaseException as exc:
+            if path is not None:
+                self._disk.discard(path)
+            if fetch:
+                self._clear_partial(digest, exc)
+            if isinstance(exc, DigestMismatchError) and not verified:
+                raise _DamagedBlobError(str(exc)) from exc
+            raise
+        finally:
+            await turn.end()
+
+    def _clear_partial(self, digest: Digest, exc: BaseException) -> None:
+        """Keep what can be resumed, and nothing else."""
+        partial = self._disk.partial(digest)
+        with suppress(FileNotFoundError):
+            if isinstance(exc, DigestMismatchError | LayerError | NoSpaceError) or not partial.stat().st_size:
+                partial.unlink()
+
+    def _publish(self, path: Path, layer: StoredLayer) -> None:
+        with _system(f"Cannot publish layer {layer.id}"):
+            self._disk.publish(path, layer)
+        self._layers[layer.id] = layer
+        self._volatile.add(layer.id)
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync())
+
+    # ---- durability
+
+    async def _sync(self) -> None:
+        """Have what was published on disk, and take note of it."""
+        while self._volatile:
+            await asyncio.sleep(_SYNC_DELAY_S)
+            layers = [self._layers[layer_id] for layer_id in self._volatile]
+            try:
+                await asyncio.to_thread(self._disk.sync, layers)
+            except OSError as exc:
+                # Not durable, then: a power cut would cost the layers, which are unpacked anew from their blobs.
+                logger.error("Cannot sync the store: %s", exc)
+                return
+            self._volatile.difference_update(layer.id for layer in layers)
+
+    # ---- garbage
+
+    async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
+        """See `Store.collect`. What goes is renamed at once, and removed before this returns."""
+        gone = []
+        size_bytes = layers = blobs = 0
+        # Without a pause, so that no job comes to rely on what is about to go.
+        with _system("Cannot collect garbage in the store"):
+            for layer in list(self._layers.values()):
+                if layer.id in keep_layers or self._held_layers[layer.id] or self._busy_layers[layer.id]:
+                    continue
+                gone.append(self._disk.take_out_layer(layer.id))
+                del self._layers[layer.id]
+                self._volatile.discard(layer.id)
+                layers += 1
+                size_bytes += layer.size_bytes
+            for digest, path in self._disk.blobs():
+                if digest in keep_blobs or self._busy_blobs[digest]:
+                    continue
+                size_bytes += path.stat().st_size
+                gone.append(self._disk.take_out(path))
+                blobs += 1
+        for path in gone:
+            await asyncio.to_thread(trash.remove, path)
+        return Collected(layers, blobs, size_bytes)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._fitting.close()
+        await self._unpacking.close()
+        await self._workers.close()
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.wait([self._syncing])
+        await asyncio.to_thread(self._disk.close)
+
+
+class _Turn:
+    """The slots of one job: one to fetch, if it does, given back when all is fetched; one to unpack."""
+
+    def __init__(self, downloads: Slots | None, unpacks: Slots, group: Hashable) -> None:
+        self._downloads = downloads
+        self._unpacks = unpacks
+        self._group = group
+        self._fetching = False
+        self._unpacking = False
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Wait until the job may start."""
+        if self._downloads is None:
+            await self._unpacks.acquire(self._group)
+            self._unpacking = True
+        else:
+            await self._downloads.acquire(self._group)
+            self._fetching = True
+
+    async def started(self, job: Job) -> None:
+        """The job runs: tell it to unpack as soon as it may."""
+        if self._unpacking:
+            await job.send({"unpack": True})
+        else:
+            self._waiting = asyncio.create_task(self._let_unpack(job))
+
+    def fetched(self) -> None:
+        """The job needs the network no more."""
+        if self._fetching and self._downloads is not None:
+            self._fetching = False
+            self._downloads.release()
+
+    async def end(self) -> None:
+        """Give back what is held."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.wait([self._waiting])
+        self.fetched()
+        if self._unpacking:
+            self._unpacking = False
+            self._unpacks.release()
+
+    async def _let_unpack(self, job: Job) -> None:
+        await self._unpacks.acquire(self._group)
+        self._unpacking = True
+        # A job that has died already says so itself.
+        with suppress(WorkerError):
+            await job.send({"unpack": True})
+
+
+def _own_id(diff_id: Digest) -> str:
+    return f"d-{diff_id.hex}"
+
+
+def _chain_layer_id(chain_id: Digest) -> str:
+    return f"c-{chain_id.hex}"
+
+
+async def _all(jobs: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run all; the first failure ends the others, and is raised when they have ended."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+
+
+@contextmanager
+def _system(attempt: str) -> Iterator[None]:
+    """Turn OSError into ours."""
+    try:
+        yield
+    except OSError as exc:
+        kind = NoSpaceError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else WorkerError
+        raise kind(f"{attempt}: {exc}") from exc

@@ -1,0 +1,110 @@
+"""Conversations with the layer workers: one job, its questions, its progress."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lxdpy.drivers.base import BlobEndpoint, BlobSource
+from lxdpy.drivers.store.messages import Done, FitRequest, UnpackRequest
+from lxdpy.drivers.zygote import Job, Message, Zygote
+from lxdpy.errors import LxdpyError, WorkerError
+
+_ARGV = (sys.executable, "-I", "-m", "lxdpy.workers.layers")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_END_TIMEOUT_S = 10.0
+
+Answer = Callable[[Job, Mapping[str, Any]], Awaitable[None]]
+
+
+class LayerWorkers:
+    """The fork server of layer workers; it starts with the first job and ends when there was none for a while."""
+
+    def __init__(self) -> None:
+        proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
+        self._zygote = Zygote("layer", _ARGV, {"PATH": _PATH, "LANG": "C.UTF-8", **proxies})
+
+    @property
+    def pid(self) -> int | None:
+        """The fork server's pid, when it runs."""
+        return self._zygote.pid
+
+    async def unpack(
+        self,
+        request: UnpackRequest,
+        source: BlobSource | None,
+        *,
+        started: Callable[[Job], Awaitable[None]],
+        progress: Callable[[int], None],
+        fetched: Callable[[], None],
+    ) -> Done:
+        """Have a layer unpacked. It waits for `started` to send {"unpack": true}. Raises what the worker raises."""
+
+        async def answer(job: Job, message: Mapping[str, Any]) -> None:
+            if "progress" in message:
+                progress(message["progress"])
+            elif "fetched" in message:
+                fetched()
+            elif "renew" in message and source is not None:
+                await job.send(await _renew(source, message))
+            else:
+                raise WorkerError(f"The layer worker said {message!r:.200}")
+
+        return await self._run(request.encode(), answer, started)
+
+    async def fit(self, request: FitRequest) -> Done:
+        """Have a layer fitted onto those below. Raises what the worker raises."""
+
+        async def answer(_: Job, message: Mapping[str, Any]) -> None:
+            raise WorkerError(f"The layer worker said {message!r:.200}")
+
+        async def started(_: Job) -> None:
+            pass
+
+        return await self._run(request.encode(), answer, started)
+
+    async def close(self) -> None:
+        """End the fork server."""
+        await self._zygote.close()
+
+    async def _run(self, request: Message, answer: Answer, started: Callable[[Job], Awaitable[None]]) -> Done:
+        with await self._zygote.job(request) as job:
+            try:
+                await started(job)
+                while True:
+                    message, _ = await job.receive()
+                    if "done" in message:
+                        return Done.decode(_mapping(message["done"]))
+                    await answer(job, message)
+            except BaseException:
+                # What it wrote to can be removed only when it writes no more.
+                job.kill()
+                await _ended(job)
+                raise
+
+
+async def _ended(job: Job) -> None:
+    """Wait until a child that was killed, or failed, is gone."""
+    while True:
+        try:
+            await job.receive(_END_TIMEOUT_S)
+        except WorkerError:
+            return
+        except LxdpyError:
+            continue
+
+
+async def _renew(source: BlobSource, message: Mapping[str, Any]) -> Message:
+    try:
+        endpoint = await source.renew(BlobEndpoint(**message["renew"]), message["challenges"])
+    except LxdpyError as exc:
+        return {"error": type(exc).__name__, "message": str(exc)}
+    return {"endpoint": asdict(endpoint)}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise WorkerError(f"The layer worker said {value!r:.200}")
+    return value

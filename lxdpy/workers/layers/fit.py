@@ -1,0 +1,394 @@
+"""Fit an unpacked layer onto the layers below it: the second phase, for what the first one deferred (tree.py).
+
+deferred                      below there is      becomes
+directory without an entry    a directory         mode, owner, attributes and times as below
+                              a symlink           its content moves to where the symlink leads
+                              something else      stays: 0755, root's
+hardlink to a file below      the file            the file is copied up, and linked
+                              nothing             LayerError
+opaque root                   names               whiteouts and opaque directories for all of them
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from lxdpy.errors import LayerError
+from lxdpy.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from lxdpy.workers.layers.lowers import Found, Lowers
+from lxdpy.workers.layers.tar import show
+from lxdpy.workers.layers.tree import MAX_DEPTH, MAX_SYMLINKS, OPAQUE, Deferred, is_allowed_xattr, remove_tree
+
+_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_COPY_BYTES = 1 << 30
+
+
+class Fit:
+    """One layer, its root open as `root_fd`, on top of `lowers`. `spare_fd`: a directory beside it, for moves."""
+
+    def __init__(self, root_fd: int, spare_fd: int, lowers: Lowers, max_bytes: int) -> None:
+        self._root_fd = root_fd
+        self._spare_fd = spare_fd
+        self._lowers = lowers
+        self._budget = max_bytes
+        self._unsettled: set[bytes] = set()
+        self._implied: set[bytes] = set()
+        """Directories that have no entry here, settled or not."""
+        self._moved: list[tuple[bytes, bytes]] = []
+        self._merged: dict[bytes, bool] = {}
+        self._times: dict[bytes, tuple[int, int]] = {}
+        self.copied_entries = 0
+        self.copied_bytes = 0
+
+    def run(self, deferred: Deferred) -> None:
+        """Do all that was deferred. Raises LayerError, OSError."""
+        self._implied = set(deferred.directories)
+        self._unsettled = set(deferred.directories)
+        for path in deferred.directories:
+            self._settle(self._current(path))
+        # Merging two directories may leave one that was settled before it had come.
+        while self._unsettled:
+            self._settle(min(self._unsettled, key=len))
+        for name, target in deferred.hardlinks:
+            self._link(self._current(name), target)
+        if deferred.opaque_root:
+            self._hide_all()
+        self._restore_times()
+
+    # ---- directories
+
+    def _settle(self, path: bytes) -> None:
+        """Give a directory without an entry what it has below, or move its content to where it belongs."""
+        if path not in self._unsettled:
+            return
+        self._unsettled.discard(path)
+        below = self._below(path)
+        if below is None:
+            return
+        if below.is_directory:
+            self._copy_attributes(below, path)
+        elif below.is_symlink:
+            self._move(path, below.read_link())
+
+    def _below(self, path: bytes) -> Found | None:
+        """What the layers below have at `path`, as far as this layer's own entries let it be seen."""
+        parent = path.rpartition(b"/")[0]
+        return self._lowers.lookup(path) if not parent or self._is_merged(parent) else None
+
+    def _is_merged(self, path: bytes) -> bool:
+        """Whether what is below in directory `path` is seen in this layer's one."""
+        merged = self._merged.get(path)
+        if merged is None:
+            below = self._below(path)
+            status = self._status(path)
+            merged = self._merged[path] = (
+                below is not None
+                and below.is_directory
+                and (status is None or (stat.S_ISDIR(status.st_mode) and not self._is_opaque(path)))
+            )
+        return merged
+
+    def _is_opaque(self, path: bytes) -> bool:
+        fd = self._open_directory(path)
+        try:
+            return os.getxattr(fd, OPAQUE) == b"y"
+        except OSError as exc:
+            if exc.errno in (errno.ENODATA, errno.ENOTSUP):
+                return False
+            raise
+        finally:
+            os.close(fd)
+
+    def _copy_attributes(self, below: Found, path: bytes) -> None:
+        source, target = below.open(os.O_RDONLY | os.O_DIRECTORY), self._open_directory(path)
+        try:
+            _copy_owner_and_xattrs(source, target, below.status)
+        finally:
+            os.close(source)
+            os.close(target)
+        self._times[path] = below.status.st_mtime_ns, below.status.st_mtime_ns
+
+    def _move(self, path: bytes, link: bytes) -> None:
+        """Move what is in directory `path` to where the symlink that is there below leads."""
+        parent = path.rpartition(b"/")[0]
+        self._keep_times(parent)
+        spare = b"moved-%d" % len(self._moved)
+        self._moved.append((path, path))
+        place = len(self._moved) - 1
+        os.rename(path, spare, src_dir_fd=self._root_fd, dst_dir_fd=self._spare_fd)
+        self._merged.clear()
+        inside = path + b"/"
+        implied = {known[len(inside) :] for known in self._implied if known.startswith(inside)}
+        self._implied = {known for known in self._implied if known != path and not known.startswith(inside)}
+        self._unsettled &= self._implied
+        target = self._resolve(parent, link)
+        self._merge(spare, target, implied)
+        self._moved[place] = path, target
+        self._merged.clear()
+
+    def _resolve(self, base: bytes, link: bytes) -> bytes:
+        """Where a symlink in directory `base` leads, in this layer on top of those below; made here if need be."""
+        path = b"" if link.startswith(b"/") else base
+        ahead = [part for part in reversed(link.split(b"/")) if part and part != b"."]
+        links = 0
+        while ahead:
+            part = ahead.pop()
+            if part == b"..":
+                path = path.rpartition(b"/")[0]
+                continue
+            candidate = _join(path, part)
+            if candidate.count(b"/") >= MAX_DEPTH:
+                raise LayerError(f"Cannot unpack into {show(base)}: it is too deep")
+            self._settle(candidate)
+            further = self._enter(candidate)
+            if further is None:
+                path = candidate
+                continue
+            links += 1
+            if links > MAX_SYMLINKS:
+                raise LayerError(f"Cannot unpack into {show(candidate)}: too many symlinks below")
+            if further.startswith(b"/"):
+                path = b""
+            ahead.extend(part for part in reversed(further.split(b"/")) if part and part != b".")
+        return path
+
+    def _enter(self, path: bytes) -> bytes | None:
+        """Have a directory at `path` in this layer; or the target, when it is a symlink here or below."""
+        status = self._status(path)
+        if status is not None and not _is_whiteout(status):
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if stat.S_ISLNK(status.st_mode):
+                return os.readlink(path, dir_fd=self._root_fd)
+            raise LayerError(f"Cannot unpack into {show(path)}: it is no directory")
+        below = None if status is not None else self._below(path)
+        if below is not None and below.is_symlink:
+            return below.read_link()
+        self._keep_times(path.rpartition(b"/")[0])
+        if status is not None:
+            os.unlink(path, dir_fd=self._root_fd)
+        os.mkdir(path, 0o755, dir_fd=self._root_fd)
+        self._times[path] = 0, 0
+        self._implied.add(path)
+        self._merged.clear()
+        self.copied_entries += 1
+        if below is not None and below.is_directory:
+            self._copy_attributes(below, path)
+        elif status is not None:
+            self._set_opaque(path)
+        return None
+
+    def _merge(self, spare: bytes, target: bytes, implied: set[bytes]) -> None:
+        """Move what is in directory `spare` (beside the layer) into directory `target`, and remove `spare`.
+
+        `implied`: directories in `spare` that have no entry. Of two files the moved one stays, but no whiteout does.
+        """
+        pending = [b""]
+        while pending:
+            inside = pending.pop()
+            source, destination = _join(spare, inside), _join(target, inside)
+            self._keep_times(destination)
+            fd = openat2(self._spare_fd, source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, resolve=_BENEATH)
+            try:
+                names = sorted(os.fsencode(name) for name in os.listdir(fd))
+            finally:
+                os.close(fd)
+            for name in names:
+                relative, old, new = _join(inside, name), _join(source, name), _join(destination, name)
+                status = os.stat(old, dir_fd=self._spare_fd, follow_symlinks=False)
+                there = self._status(new)
+                if there is not None and _is_whiteout(status):
+                    continue
+                if there is not None and stat.S_ISDIR(there.st_mode):
+                    if stat.S_ISDIR(status.st_mode):
+                        if relative not in implied and new in self._implied:
+                            self._take_attributes(old, new, status)
+                        pending.append(relative)
+                        continue
+                    remove_tree(self._root_fd, new)
+                elif there is not None:
+                    os.unlink(new, dir_fd=self._root_fd)
+                os.rename(old, new, src_dir_fd=self._spare_fd, dst_dir_fd=self._root_fd)
+                if stat.S_ISDIR(status.st_mode):
+                    came = {known for known in implied if known == relative or known.startswith(relative + b"/")}
+                    self._implied.update(_join(target, known) for known in came)
+                    self._unsettled.update(_join(target, known) for known in came)
+        remove_tree(self._spare_fd, spare)
+
+    def _take_attributes(self, old: bytes, new: bytes, status: os.stat_result) -> None:
+        """Give directory `new` of the layer what the entry of directory `old` beside it said."""
+        self._implied.discard(new)
+        self._unsettled.discard(new)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        source, target = openat2(self._spare_fd, old, flags, resolve=_BENEATH), self._open_directory(new)
+        try:
+            _copy_owner_and_xattrs(source, target, status)
+        finally:
+            os.close(source)
+            os.close(target)
+        self._times[new] = status.st_mtime_ns, status.st_mtime_ns
+
+    # ---- hardlinks
+
+    def _link(self, path: bytes, target: bytes) -> None:
+        """Make `path` a hardlink of `target`, which is copied up to its own place first if nothing is there."""
+        parent, _, name = target.strip(b"/").rpartition(b"/")
+        place = self._find(parent, name)
+        if place is None:
+            raise LayerError(f"Cannot unpack {show(path)}: it links to {show(target)}, which no layer has")
+        source, found = place
+        self._keep_times(path.rpartition(b"/")[0])
+        if found is None:
+            os.link(source, path, src_dir_fd=self._root_fd, dst_dir_fd=self._root_fd, follow_symlinks=False)
+            return
+        status = self._status(source)
+        if status is None:
+            # Its directory may be nowhere in this layer yet.
+            self._resolve(b"", b"/" + source.rpartition(b"/")[0])
+            self._keep_times(source.rpartition(b"/")[0])
+            self._copy_up(found, source)
+            os.link(source, path, src_dir_fd=self._root_fd, dst_dir_fd=self._root_fd, follow_symlinks=False)
+        else:
+            # The layer deletes the target: only the new name stays.
+            self._copy_up(found, path)
+
+    def _find(self, parent: bytes, name: bytes) -> tuple[bytes, Found | None] | None:
+        """Where a hardlink's target is: its path, and what it is below unless it is here. None: nowhere."""
+        ahead = [part for part in reversed(parent.split(b"/")) if part and part != b"."]
+        path = b""
+        links = 0
+        while ahead:
+            part = ahead.pop()
+            if part == b"..":
+                path = path.rpartition(b"/")[0]
+                continue
+            path = _join(path, part)
+            status = self._status(path)
+            link = None
+            if status is None:
+                below = self._below(path)
+                if below is None:
+                    return None
+                link = below.read_link() if below.is_symlink else None
+            elif stat.S_ISLNK(status.st_mode):
+                link = os.readlink(path, dir_fd=self._root_fd)
+            if link is not None:
+                links += 1
+                if links > MAX_SYMLINKS:
+                    return None
+                path = b"" if link.startswith(b"/") else path.rpartition(b"/")[0]
+                ahead.extend(part for part in reversed(link.split(b"/")) if part and part != b".")
+        path = _join(path, name)
+        status = self._status(path)
+        if status is not None and not _is_whiteout(status):
+            return None if stat.S_ISDIR(status.st_mode) else (path, None)
+        below = self._below(path)
+        return (path, below) if below is not None and not below.is_directory else None
+
+    def _copy_up(self, found: Found, path: bytes) -> None:
+        """Copy a file or symlink of the layers below to `path`."""
+        status = found.status
+        self.copied_entries += 1
+        if found.is_symlink:
+            os.symlink(found.read_link(), path, dir_fd=self._root_fd)
+            os.chown(path, status.st_uid, status.st_gid, dir_fd=self._root_fd, follow_symlinks=False)
+        elif stat.S_ISREG(status.st_mode):
+            self.copied_bytes += status.st_size
+            if self.copied_bytes > self._budget:
+                raise LayerError(f"Cannot unpack {show(path)}: the layer is larger than the limit")
+            source = found.open(os.O_RDONLY)
+            target = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._root_fd
+            )
+            try:
+                while os.copy_file_range(source, target, _COPY_BYTES):
+                    pass
+                _copy_owner_and_xattrs(source, target, status)
+            finally:
+                os.close(source)
+                os.close(target)
+        else:
+            os.mknod(path, status.st_mode, status.st_rdev, dir_fd=self._root_fd)
+            os.chown(path, status.st_uid, status.st_gid, dir_fd=self._root_fd, follow_symlinks=False)
+        times = (status.st_mtime_ns, status.st_mtime_ns)
+        os.utime(path, ns=times, dir_fd=self._root_fd, follow_symlinks=False)
+
+    # ---- opaque root
+
+    def _hide_all(self) -> None:
+        """Hide every name that the layers below have in the root; overlayfs takes no opaque root."""
+        self._keep_times(b"")
+        for name in sorted(self._lowers.names()):
+            status = self._status(name)
+            if status is None:
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._root_fd)
+                os.utime(name, ns=(0, 0), dir_fd=self._root_fd, follow_symlinks=False)
+            elif stat.S_ISDIR(status.st_mode):
+                self._set_opaque(name)
+
+    # ---- helpers
+
+    def _current(self, path: bytes) -> bytes:
+        """Where `path` is after all moves so far."""
+        for old, new in self._moved:
+            if path == old:
+                path = new
+            elif path.startswith(old + b"/"):
+                path = _join(new, path[len(old) + 1 :])
+        return path
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        if not path:
+            return os.fstat(self._root_fd)
+        try:
+            return os.stat(path, dir_fd=self._root_fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _open_directory(self, path: bytes) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        return openat2(self._root_fd, path or b".", flags, resolve=_BENEATH)
+
+    def _set_opaque(self, path: bytes) -> None:
+        fd = self._open_directory(path)
+        try:
+            os.setxattr(fd, OPAQUE, b"y")
+        finally:
+            os.close(fd)
+
+    def _keep_times(self, path: bytes) -> None:
+        """Note a directory's times before something in it changes, to set them again at the end."""
+        if path not in self._times and (status := self._status(path)) is not None:
+            self._times[path] = status.st_mtime_ns, status.st_mtime_ns
+
+    def _restore_times(self) -> None:
+        for path, times in sorted(self._times.items(), reverse=True):
+            if not path:
+                os.utime(self._root_fd, ns=times)
+            elif self._status(path) is not None:
+                os.utime(path, ns=times, dir_fd=self._root_fd, follow_symlinks=False)
+
+
+def open_layers(paths: Sequence[str]) -> list[int]:
+    """Descriptors of layers' root directories. Raises OSError."""
+    return [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC) for path in paths]
+
+
+def _copy_owner_and_xattrs(source: int, target: int, status: os.stat_result) -> None:
+    """As tree.py sets them: owner, then mode, then attributes."""
+    os.fchown(target, status.st_uid, status.st_gid)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(source):
+        if is_allowed_xattr(os.fsencode(name)):
+            os.setxattr(target, name, os.getxattr(source, name))
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
