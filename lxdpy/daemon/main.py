@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from lxdpy import config, log
 from lxdpy.api.app import create_app
@@ -52,7 +53,8 @@ def run(state_dir: Path, config_file: Path | None, group: str, debug: bool) -> i
         settings = config.load(state_dir.absolute(), config_file)
         lock = sockets.lock(settings.state_dir)
         try:
-            asyncio.run(_serve(settings, group))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, group))
         finally:
             os.close(lock)
     except LxdpyError as exc:
