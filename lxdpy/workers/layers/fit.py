@@ -391,4 +391,5 @@ def _is_whiteout(status: os.stat_result) -> bool:
 
 
 def _join(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
+    """Either may be the root, b""."""
+    return directory + b"/" + name if directory and name else directory or name
