@@ -12,7 +12,6 @@ from pathlib import Path
 from lxdpy.config import Config
 from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer
 from lxdpy.drivers.overlay.stack import DIRECTORY
-from lxdpy.drivers.store import trash
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.disk import Disk
 from lxdpy.drivers.store.flights import Flights
@@ -27,6 +26,7 @@ from lxdpy.errors import (
     NotFoundError,
     WorkerError,
 )
+from lxdpy.linux.remove import remove
 from lxdpy.oci.chain_id import chain_ids
 from lxdpy.oci.digest import Digest
 from lxdpy.progress import LayerState, Progress
@@ -364,7 +364,7 @@ class LayerStore:
                 gone.append(self._disk.take_out(path))
                 blobs += 1
         for path in gone:
-            await asyncio.to_thread(trash.remove, path)
+            await asyncio.to_thread(remove, path)
         return Collected(layers, blobs, size_bytes)
 
     async def close(self) -> None:
