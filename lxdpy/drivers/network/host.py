@@ -67,7 +67,7 @@ class HostNetwork:
         await asyncio.to_thread(self._change, RemoveBridge(name), f'Cannot remove bridge "{name}"')
 
     async def remove_link(self, name: str) -> None:
-        """Remove an interface that a dead container left; a missing one is fine. Raises WorkerError."""
+        """Remove a veth that a dead container left; a missing one is fine. Raises WorkerError."""
         await asyncio.to_thread(_remove_link, name)
 
     def _ensure(self, bridge: BridgeSpec) -> None:
@@ -142,7 +142,9 @@ def _passes_filter(netfilter: NetlinkSocket, bridge: str) -> bool:
 def _remove_link(name: str) -> None:
     try:
         with route_socket() as route:
-            delete_link(route, name)
+            # Names come from instances' configuration: whatever else is called so is not a container's.
+            if link(route, name).kind == "veth":
+                delete_link(route, name)
     except OSError as exc:
         if exc.errno != errno.ENODEV:
             raise WorkerError(f'Cannot remove interface "{name}": {exc.strerror}') from exc
