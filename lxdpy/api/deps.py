@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 4 << 20
 """JSON bodies that are larger are refused."""
 
+_MAX_INTEGER = 2**31
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -67,9 +69,12 @@ def integer(request: Request, name: str, default: int) -> int:
     if not text:
         return default
     try:
-        return int(text)
+        number = int(text)
     except ValueError as exc:
-        raise InvalidRequestError(f'Invalid value "{text}" of query parameter "{name}": not a number') from exc
+        raise InvalidRequestError(f'Invalid value "{text:.100}" of query parameter "{name}": not a number') from exc
+    if abs(number) > _MAX_INTEGER:
+        raise InvalidRequestError(f'Invalid value "{text:.100}" of query parameter "{name}": too large')
+    return number
 
 
 def flag(request: Request, name: str) -> bool:

@@ -18,7 +18,7 @@ class InstanceViews:
     def __init__(self, instances: InstanceService) -> None:
         self._instances = instances
         self._heads: dict[str, bytes] = {}
-        instances.on_change = self._forget
+        instances.on_change(self._forget)
 
     def instance(self, name: str, state: InstanceState | None = None) -> bytes:
         """One instance, with its state if one is given. Raises NotFoundError."""

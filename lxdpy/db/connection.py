@@ -4,6 +4,7 @@ Services keep what they need in memory and write through: reading happens when t
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,19 @@ class Database:
     """`run(function)` executes `function(connection)` as one transaction."""
 
     def __init__(self, path: Path) -> None:
-        """Open (and create or migrate) the database. Raises WorkerError when it was written by a newer lxdpy."""
+        """Open (and create or migrate) the database. Raises WorkerError, also when a newer lxdpy wrote it."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="db")
-        self._connection = self._thread.submit(self._open, path).result()
+        try:
+            self._connection = self._thread.submit(self._open, path).result()
+        except (OSError, sqlite3.Error) as exc:
+            self._thread.shutdown()
+            raise WorkerError(f"Cannot open database {path}: {exc}") from exc
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
+        # For root alone: instances' configuration holds passwords. SQLite gives its other files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.chmod(path, 0o600)
         connection = sqlite3.connect(path, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")

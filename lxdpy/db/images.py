@@ -117,6 +117,12 @@ def put_alias(connection: sqlite3.Connection, alias: AliasRecord) -> None:
     )
 
 
+def put_with_alias(connection: sqlite3.Connection, image: ImageRecord, alias: AliasRecord) -> None:
+    """Insert or replace an image and one of its names."""
+    put(connection, image)
+    put_alias(connection, alias)
+
+
 def delete_alias(connection: sqlite3.Connection, name: str) -> None:
     """Delete an alias."""
     connection.execute("DELETE FROM image_aliases WHERE name = ?", (name,))

@@ -91,8 +91,3 @@ def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
 def delete(connection: sqlite3.Connection, name: str) -> None:
     """Delete an instance and its leases."""
     connection.execute("DELETE FROM instances WHERE name = ?", (name,))
-
-
-def touch(connection: sqlite3.Connection, name: str, last_used_at: float) -> None:
-    """Note that an instance was started."""
-    connection.execute("UPDATE instances SET last_used_at = ? WHERE name = ?", (last_used_at, name))

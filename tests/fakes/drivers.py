@@ -118,6 +118,9 @@ class FakeStore:
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
         self.failure: Exception | None = None
+        self.collecting = asyncio.Event()
+        """Cleared, it holds a collection up."""
+        self.collecting.set()
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
 
     def read_blob(self, digest: Digest) -> bytes | None:
@@ -154,6 +157,7 @@ class FakeStore:
 
     async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
         self.kept = (keep_layers, keep_blobs)
+        await self.collecting.wait()
         layers = [layer for layer in self.layers if layer not in keep_layers and layer not in self.held]
         blobs = [digest for digest in self.blobs if digest not in keep_blobs]
         for layer in layers:
@@ -234,10 +238,14 @@ class FakeContainers:
     def __init__(self) -> None:
         self.started: list[FakeContainer] = []
         self.failure: Exception | None = None
+        self.starting = asyncio.Event()
+        """Cleared, it holds a start up."""
+        self.starting.set()
         self.running: dict[str, FakeContainer] = {}
 
     async def start(self, spec: StartSpec) -> FakeContainer:
         await asyncio.sleep(0)
+        await self.starting.wait()
         if self.failure is not None:
             raise self.failure
         container = FakeContainer(spec)
@@ -245,6 +253,8 @@ class FakeContainers:
         return container
 
     async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> FakeContainer | None:
+        if self.failure is not None:
+            raise self.failure
         return self.running.get(name)
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
@@ -263,6 +273,7 @@ class FakeNetworkHost:
 
     bridges: list[BridgeSpec] = field(default_factory=list)
     removed_links: list[str] = field(default_factory=list)
+    failure: Exception | None = None
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         if bridge not in self.bridges:
@@ -273,6 +284,8 @@ class FakeNetworkHost:
 
     async def remove_link(self, name: str) -> None:
         self.removed_links.append(name)
+        if self.failure is not None:
+            raise self.failure
 
 
 class FakeProbe:

@@ -14,7 +14,7 @@ from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.services.instances import Action
+from lxdpy.services.instances import Action, Instance, InstanceSettings
 
 router = Router()
 
@@ -84,11 +84,17 @@ async def put_instance(request: Request) -> Response:
     """Replace what may be written; it applies at the next start."""
     found = services(request)
     name = request.path_params["name"]
-    check_if_match(request, schema.writable(found.instances.get(name)))
-    wanted = schema.settings(await body(request, schema.InstancePut))
+    new = schema.replaced(await body(request, schema.InstancePut))
+
+    def wanted(current: Instance) -> InstanceSettings:
+        check_if_match(request, schema.writable(current))
+        return new
 
     async def run(progress: Progress) -> None:
         await found.instances.update(name, wanted)
+
+    # Refused at once; and again when the operation's turn comes, should another change have come between.
+    wanted(found.instances.get(name))
 
     return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))
 
@@ -98,9 +104,14 @@ async def patch_instance(request: Request) -> Response:
     """Change a part of what may be written; an empty value removes a key."""
     found = services(request)
     name = request.path_params["name"]
-    current = found.instances.get(name)
-    check_if_match(request, schema.writable(current))
-    await found.instances.update(name, schema.patched(current, await body(request, schema.InstancePatch)))
+    found.instances.get(name)
+    patch = await body(request, schema.InstancePatch)
+
+    def wanted(current: Instance) -> InstanceSettings:
+        check_if_match(request, schema.writable(current))
+        return schema.patched(current, patch)
+
+    await found.instances.update(name, wanted)
     return envelope.empty()
 
 
@@ -222,7 +233,7 @@ async def get_logs(request: Request) -> Response:
 async def get_log(request: Request) -> Response:
     """One log file."""
     data = await services(request).instances.read_log(request.path_params["name"], request.path_params["file"])
-    return Response(data, media_type="application/octet-stream")
+    return StreamingResponse(data, media_type="application/octet-stream")
 
 
 @router.delete("/1.0/instances/{name}/logs/{file}", **documented())

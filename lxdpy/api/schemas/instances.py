@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lxdpy.api.schemas.times import NEVER, rfc3339
 from lxdpy.drivers.base import InterfaceUsage, Usage
-from lxdpy.errors import InvalidRequestError
+from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.images import ImageSource
 from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStatus, NewInstance, Stop
 from lxdpy.services.instances import Instance as InstanceModel
@@ -24,6 +24,10 @@ STATUS_CODES: Mapping[InstanceStatus, int] = {
 
 Config = dict[str, str]
 Devices = dict[str, dict[str, str]]
+
+# LXD's clients may send null where LXD, being written in Go, reads nothing.
+_Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+_Texts = Annotated[dict[str, _Text], BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class _Lenient(BaseModel):
@@ -53,8 +57,8 @@ class InstancesPost(_Lenient):
     description: str | None = None
     ephemeral: bool | None = None
     stateful: bool | None = None
-    config: Config | None = None
-    devices: Devices | None = None
+    config: _Texts | None = None
+    devices: dict[str, _Texts] | None = None
     profiles: list[str] | None = Field(None, description='absent: ["default"]')
     start: bool | None = Field(None, description="start it once it is made")
 
@@ -66,9 +70,10 @@ class InstancePut(_Lenient):
     description: str | None = None
     ephemeral: bool | None = None
     stateful: bool | None = None
-    config: Config | None = None
-    devices: Devices | None = None
+    config: _Texts | None = None
+    devices: dict[str, _Texts] | None = None
     profiles: list[str] | None = None
+    restore: str | None = Field(None, description="a snapshot; none can be had yet")
 
 
 class InstancePatch(InstancePut):
@@ -80,7 +85,7 @@ class InstanceStatePut(_Lenient):
 
     action: str = Field(description="start, stop, restart, freeze or unfreeze")
     timeout: Annotated[int, Field(ge=-1, le=2**31)] | None = Field(
-        None, description="seconds that a graceful stop may take; -1 or absent: as long as it takes"
+        None, description="seconds that a graceful stop may take; 0: kill at once; -1 or absent: as long as it takes"
     )
     force: bool | None = Field(None, description="kill at once")
     stateful: bool | None = None
@@ -185,6 +190,13 @@ def image_source(body: InstanceSource) -> ImageSource:
     )
 
 
+def replaced(body: InstancePut) -> InstanceSettings:
+    """The writable part that a PUT asks for. Raises UnsupportedError for a restore, which sends nothing else."""
+    if body.restore:
+        raise UnsupportedError(f'Cannot restore snapshot "{body.restore}": snapshots are not supported')
+    return settings(body)
+
+
 def settings(body: InstancesPost | InstancePut) -> InstanceSettings:
     """The writable part as a whole; what is absent takes its default."""
     return InstanceSettings(
@@ -215,7 +227,8 @@ def patched(current: InstanceModel, body: InstancePatch) -> InstanceSettings:
 def stop(body: InstanceStatePut) -> Stop:
     """How to stop. Raises InvalidRequestError for a signal that does not exist."""
     return Stop(
-        force=bool(body.force),
+        # LXD's clients mean force by a time of zero.
+        force=bool(body.force) or body.timeout == 0,
         timeout_s=None if body.timeout is None or body.timeout < 0 else float(body.timeout),
         signal=None if body.signal in (None, "") else parse_signal(str(body.signal)),
         kill=bool(body.kill),
@@ -273,7 +286,7 @@ def writable(instance: InstanceModel) -> dict[str, object]:
         "config": {
             key: value
             for key, value in record.config.items()
-            if key != "volatile.last_state.power" and not key.endswith((".host_name", ".hwaddr"))
+            if not (key.startswith("volatile.") and key.endswith((".power", ".host_name", ".hwaddr")))
         },
         "description": record.description,
         "devices": record.devices,

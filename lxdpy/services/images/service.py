@@ -7,7 +7,6 @@ garbage, so there are no counters that could go wrong.
 import asyncio
 import dataclasses
 import logging
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from lxdpy.progress import NoProgress, Progress
 from lxdpy.services.events import Announce
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
 from lxdpy.services.images.source import ImageSource
+from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ class ImageService:
         self._pinned_blobs: Counter[Digest] = Counter()
         self._referrers: list[Callable[[], Iterable[Uses]]] = []
         self._collecting = asyncio.Lock()
+        self._changing = asyncio.Lock()
+        """Held while images or aliases change, so that memory and database agree."""
 
     async def load(self) -> None:
         """Read the database."""
@@ -104,13 +106,18 @@ class ImageService:
             raise InvalidRequestError(f'Partial fingerprint "{fingerprint}" matches more than one image')
         return matches[0]
 
+    def has(self, fingerprint: str) -> bool:
+        """Whether the image with exactly this fingerprint is here."""
+        return fingerprint in self._images
+
     def aliases(self) -> list[AliasRecord]:
         """Every alias by name."""
         return [self._aliases[name] for name in sorted(self._aliases)]
 
     def aliases_of(self, fingerprint: str) -> list[AliasRecord]:
         """The aliases of one image by name."""
-        return [alias for alias in self.aliases() if alias.fingerprint == fingerprint]
+        found = [alias for alias in self._aliases.values() if alias.fingerprint == fingerprint]
+        return sorted(found, key=lambda alias: alias.name)
 
     def alias(self, name: str) -> AliasRecord:
         """An alias; image references are found in any spelling. Raises NotFoundError."""
@@ -177,13 +184,9 @@ class ImageService:
         )
         layer_ids = tuple(layer.id for layer in layers)
         try:
-            image = self._record(resolved, layer_ids)
-            with self.pin(image.layers, image.blobs):
-                await asyncio.to_thread(self._write_documents, resolved)
-                await self._put(image, resolved)
+            return await uninterrupted(self._put(resolved, layer_ids))
         finally:
             self._store.release(layer_ids)
-        return image
 
     async def ensure_layers(self, manifest_digest: Digest, config_digest: Digest, layer_ids: Sequence[str]) -> None:
         """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
@@ -259,59 +262,77 @@ class ImageService:
             blobs=tuple(blobs),
         )
 
-    async def _put(self, image: ImageRecord, resolved: ResolvedImage) -> None:
-        alias = AliasRecord(resolved.reference.familiar, image.fingerprint, "")
-        known = image.fingerprint in self._images
-        if self._images.get(image.fingerprint) == image and self._aliases.get(alias.name) == alias:
-            return
-
-        def write(db: sqlite3.Connection) -> None:
-            table.put(db, image)
-            table.put_alias(db, alias)
-
-        await self._database.run(write)
-        self._images[image.fingerprint] = image
-        self._aliases[alias.name] = alias
-        self._announce("image-updated" if known else "image-created", f"/1.0/images/{image.fingerprint}")
+    async def _put(self, resolved: ResolvedImage, layer_ids: tuple[str, ...]) -> ImageRecord:
+        """Record a pulled image under its reference."""
+        async with self._changing:
+            image = self._record(resolved, layer_ids)
+            # A collection that began before must not take the documents, which it does not know.
+            with self.pin(image.layers, image.blobs):
+                async with self._collecting:
+                    await asyncio.to_thread(self._write_documents, resolved)
+                known = self._images.get(image.fingerprint)
+                alias = self._aliases.get(resolved.reference.familiar)
+                new_alias = AliasRecord(
+                    resolved.reference.familiar, image.fingerprint, alias.description if alias else ""
+                )
+                if (image, new_alias) != (known, alias):
+                    await self._database.run(lambda db: table.put_with_alias(db, image, new_alias))
+                    self._images[image.fingerprint] = image
+                    self._aliases[new_alias.name] = new_alias
+                    action = "image-updated" if known else "image-created"
+                    self._announce(action, f"/1.0/images/{image.fingerprint}")
+            return image
 
     # ---- changing
 
     async def touch(self, fingerprint: str) -> None:
         """Note that an instance was made of the image."""
-        if image := self._images.get(fingerprint):
-            used = dataclasses.replace(image, last_used_at=time.time())
-            self._images[fingerprint] = used
-            await self._database.run(lambda db: table.put(db, used))
+        async with self._changing:
+            if image := self._images.get(fingerprint):
+                used = dataclasses.replace(image, last_used_at=time.time())
+                await self._database.run(lambda db: table.put(db, used))
+                self._images[fingerprint] = used
 
     async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
         """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
         if not name or "\n" in name or "\0" in name:
             raise InvalidRequestError(f"Invalid image alias {name!r}")
-        if name in self._aliases:
-            raise ConflictError(f'Image alias "{name}" already exists')
-        alias = AliasRecord(name, self.get(fingerprint).fingerprint, description)
-        await self._database.run(lambda db: table.put_alias(db, alias))
-        self._aliases[name] = alias
+        return await uninterrupted(self._add_alias(name, fingerprint, description))
+
+    async def _add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
+        async with self._changing:
+            if name in self._aliases:
+                raise ConflictError(f'Image alias "{name}" already exists')
+            alias = AliasRecord(name, self.get(fingerprint).fingerprint, description)
+            await self._database.run(lambda db: table.put_alias(db, alias))
+            self._aliases[name] = alias
         self._announce("image-alias-created", f"/1.0/images/aliases/{name}")
         return alias
 
     async def delete_alias(self, name: str) -> None:
         """Remove a name. Raises NotFoundError."""
-        alias = self.alias(name)
-        await self._database.run(lambda db: table.delete_alias(db, alias.name))
-        self._aliases.pop(alias.name, None)
+        await uninterrupted(self._delete_alias(name))
+
+    async def _delete_alias(self, name: str) -> None:
+        async with self._changing:
+            alias = self.alias(name)
+            await self._database.run(lambda db: table.delete_alias(db, alias.name))
+            del self._aliases[alias.name]
         self._announce("image-alias-deleted", f"/1.0/images/aliases/{alias.name}")
 
     async def delete(self, fingerprint: str) -> None:
         """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""
-        image = self.get(fingerprint)
-        # Out of memory first: whatever is queued for the database after the deletion must not bring it back.
-        del self._images[image.fingerprint]
-        for alias in self.aliases_of(image.fingerprint):
-            del self._aliases[alias.name]
-        await self._database.run(lambda db: table.delete(db, image.fingerprint))
-        self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
+        await uninterrupted(self._delete(fingerprint))
         await self.collect()
+
+    async def _delete(self, fingerprint: str) -> None:
+        async with self._changing:
+            image = self.get(fingerprint)
+            await self._database.run(lambda db: table.delete(db, image.fingerprint))
+            del self._images[image.fingerprint]
+            for alias in self.aliases_of(image.fingerprint):
+                del self._aliases[alias.name]
+        self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
 
     async def collect(self) -> Collected:
         """Remove layers and blobs that nothing refers to."""

@@ -1,6 +1,7 @@
 """Instances: lifecycle, configuration, exec."""
 
 from lxdpy.services.instances.exec import ExecRequest
+from lxdpy.services.instances.life import DEFAULT_STOP_TIMEOUT_S, Stop
 from lxdpy.services.instances.model import (
     Action,
     Instance,
@@ -10,7 +11,7 @@ from lxdpy.services.instances.model import (
     NewInstance,
 )
 from lxdpy.services.instances.profiles import Profile, Profiles
-from lxdpy.services.instances.service import DEFAULT_STOP_TIMEOUT_S, InstanceService, Stop
+from lxdpy.services.instances.service import InstanceService
 
 __all__ = [
     "DEFAULT_STOP_TIMEOUT_S",

@@ -1,7 +1,8 @@
 """An instance's directory.
 
 instances/NAME/             0711, holds nothing secret by itself
-    rw/upper rw/work        what the container wrote, with real (unshifted) ids
+    rw/upper rw/work        what the container wrote, with real (unshifted) ids; rw is 0700, because a setuid file that
+                            the container's root made there is one of the host's root
     rootfs                  where the start child mounts, in a mount namespace of its own
     network/                resolv.conf, hosts, hostname
     console.log lxc.log exit run.json
@@ -9,16 +10,25 @@ instances/NAME/             0711, holds nothing secret by itself
 instances/.tmp-* .trash-*   being made, being deleted: swept when the daemon starts
 """
 
+import asyncio
 import errno
+import logging
 import os
-import shutil
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lxdpy.errors import InvalidRequestError, NoSpaceError, NotFoundError, WorkerError
+from lxdpy.linux.remove import remove as remove_tree
 
 _OWN_LOGS = ("console.log", "lxc.log")
+_RECORDED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}\Z")
+_PART = 1 << 20
+
+logger = logging.getLogger(__name__)
 
 
 class InstanceDirectories:
@@ -35,14 +45,16 @@ class InstanceDirectories:
         """Make the directory, whole or not at all. Raises NoSpaceError, WorkerError."""
         fresh = self.root / f".tmp-{uuid.uuid4().hex}"
         try:
-            for part, mode in (("", 0o711), ("rw", 0o755), ("rw/upper", 0o755), ("rw/work", 0o755), ("rootfs", 0o755)):
+            for part, mode in (("", 0o711), ("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o755), ("rootfs", 0o755)):
                 (fresh / part).mkdir()
                 (fresh / part).chmod(mode)
             (fresh / "network").mkdir(mode=0o755)
             (fresh / "logs").mkdir(mode=0o700)
             fresh.rename(self.path(name))
         except OSError as exc:
-            shutil.rmtree(fresh, ignore_errors=True)
+            # What stays of it, the next start sweeps.
+            with suppress(OSError):
+                remove_tree(fresh)
             kind = NoSpaceError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else WorkerError
             raise kind(f'Cannot create the directory of instance "{name}": {exc}') from exc
 
@@ -57,20 +69,26 @@ class InstanceDirectories:
 
     @staticmethod
     def remove(trash: Path) -> None:
-        """Delete a discarded directory."""
-        shutil.rmtree(trash)
+        """Delete a discarded directory. Raises WorkerError; the next start sweeps what stays then."""
+        try:
+            remove_tree(trash)
+        except OSError as exc:
+            raise WorkerError(f"Cannot remove {trash}: {exc}") from exc
 
     def log_files(self, name: str) -> list[str]:
-        """Names of its log files."""
+        """Names of its log files. Raises NotFoundError."""
         own = [file for file in _OWN_LOGS if (self.path(name) / file).exists()]
-        return sorted(own + [path.name for path in (self.path(name) / "logs").iterdir()])
+        try:
+            return sorted(own + os.listdir(self.path(name) / "logs"))
+        except FileNotFoundError:
+            raise NotFoundError(f'Instance "{name}" not found') from None
 
-    def read_log(self, name: str, file: str) -> bytes:
+    def open_log(self, name: str, file: str) -> BinaryIO:
         """One log file. Raises NotFoundError."""
         try:
-            return self._log(name, file).read_bytes()
+            return self._log(name, file).open("rb")
         except FileNotFoundError:
-            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found') from None
+            raise _no_log(name, file) from None
 
     def delete_log(self, name: str, file: str) -> None:
         """Delete recorded output. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
@@ -79,12 +97,14 @@ class InstanceDirectories:
         try:
             self._log(name, file).unlink()
         except FileNotFoundError:
-            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found') from None
+            raise _no_log(name, file) from None
 
     def _log(self, name: str, file: str) -> Path:
-        if not file or "/" in file or file.startswith("."):
-            raise NotFoundError(f'Log file "{file}" of instance "{name}" not found')
-        return self.path(name) / file if file in _OWN_LOGS else self.path(name) / "logs" / file
+        if file in _OWN_LOGS:
+            return self.path(name) / file
+        if not _RECORDED.match(file):
+            raise _no_log(name, file)
+        return self.path(name) / "logs" / file
 
     def write_network_files(self, name: str, files: Mapping[str, str], owner: int) -> None:
         """Write `network/FILE`, owned by the container's root. Raises WorkerError."""
@@ -92,19 +112,42 @@ class InstanceDirectories:
         try:
             for file, text in files.items():
                 path = directory / file
-                if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
+                data = text.encode()
+                # The container may write these files: one that it made huge is not read.
+                if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
                     continue
-                path.write_text(text, encoding="utf-8")
+                path.write_bytes(data)
                 os.chown(path, owner, owner)
                 path.chmod(0o644)
         except OSError as exc:
             raise WorkerError(f'Cannot write the network files of instance "{name}": {exc}') from exc
 
-    def sweep(self, known: set[str]) -> list[str]:
-        """Remove what a dead daemon left half-made or half-deleted; returns what it removed."""
-        self.root.mkdir(mode=0o711, exist_ok=True)
-        self.root.chmod(0o711)
-        removed = [path.name for path in self.root.iterdir() if path.name not in known]
-        for name in removed:
-            shutil.rmtree(self.root / name)
-        return removed
+    def sweep(self, known: set[str]) -> list[Path]:
+        """Move what a dead daemon left half-made or half-deleted out of the way; the caller removes what this returns.
+
+        Raises WorkerError.
+        """
+        try:
+            self.root.mkdir(mode=0o711, exist_ok=True)
+            self.root.chmod(0o711)
+            leftovers = []
+            for name in os.listdir(self.root):
+                if name.startswith("."):
+                    leftovers.append(self.root / name)
+                elif name not in known and (trash := self.discard(name)):
+                    logger.info("Removing instances/%s, left by an earlier daemon", name)
+                    leftovers.append(trash)
+        except OSError as exc:
+            raise WorkerError(f"Cannot use {self.root}: {exc}") from exc
+        return leftovers
+
+
+async def parts(file: BinaryIO) -> AsyncIterator[bytes]:
+    """A file's bytes; closes it."""
+    with file:
+        while data := await asyncio.to_thread(file.read, _PART):
+            yield data
+
+
+def _no_log(name: str, file: str) -> NotFoundError:
+    return NotFoundError(f'Log file {file!r:.100} of instance "{name}" not found')

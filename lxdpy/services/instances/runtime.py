@@ -25,15 +25,17 @@ class Runtime:
         "exit",
         "expanded",
         "frozen",
+        "killed",
         "lock",
         "record",
-        "restarting",
+        "restarts",
         "starting",
-        "stopping",
+        "stops",
+        "told",
         "watcher",
     )
 
-    def __init__(self, record: InstanceRecord, exit_status: ExitStatus | None) -> None:
+    def __init__(self, record: InstanceRecord) -> None:
         self.record = record
         self.lock = asyncio.Lock()
         """Held by whoever starts, changes or deletes the instance."""
@@ -43,12 +45,24 @@ class Runtime:
         """Set from the start until init has ended."""
         self.watcher: asyncio.Task[None] | None = None
         """Runs from the start until everything of the container is cleared."""
-        self.exit = exit_status
+        self.exit: ExitStatus | None = None
+        """How it ended last."""
         self.frozen = False
-        self.restarting = False
+        self.killed = False
+        """Whether this container was ended by force."""
+        self.told = False
+        """Whether this container's end was announced."""
         self.starting = False
-        self.stopping = False
+        self.stops = 0
+        """How many stops are under way."""
+        self.restarts = 0
+        """How many restarts are under way: an end is not the end of the instance then."""
         self.expanded: tuple[dict[str, str], dict[str, Mapping[str, str]]] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody is stopping it."""
+        return self.stops > 0
 
     @property
     def status(self) -> InstanceStatus:
@@ -62,4 +76,4 @@ class Runtime:
     async def cleared(self) -> None:
         """Wait until nothing of a container that ended is left."""
         if self.container is None and self.watcher is not None:
-            await asyncio.shield(self.watcher)
+            await asyncio.wait([self.watcher])

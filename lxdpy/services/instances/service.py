@@ -6,65 +6,35 @@ directory comes before the row, the row goes before the directory.
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
-from lxdpy.config import DEFAULT_STATE_DIR, Config
+from lxdpy.config import Config
 from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import ImageRecord
 from lxdpy.db.instances import InstanceRecord
-from lxdpy.drivers.base import (
-    BindFile,
-    Containers,
-    IdMap,
-    Probe,
-    RunningContainer,
-    StartSpec,
-    Store,
-)
-from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.drivers.base import Containers, Probe, RunningContainer, Store
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import Progress
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
-from lxdpy.services.instances import names, nics, settings
+from lxdpy.services.instances import names, settings
 from lxdpy.services.instances.console import ConsoleLog
-from lxdpy.services.instances.directory import InstanceDirectories
+from lxdpy.services.instances.directory import InstanceDirectories, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
-from lxdpy.services.instances.model import (
-    Action,
-    Instance,
-    InstanceSettings,
-    InstanceState,
-    NewInstance,
-)
-from lxdpy.services.instances.process import Process, image_defaults, process
+from lxdpy.services.instances.life import Life, Stop
+from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewInstance
 from lxdpy.services.instances.profiles import Profiles
+from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.networks import NetworkService
-from lxdpy.services.networks import files as network_files
+from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
-
-KILL_TIMEOUT_S = 30.0
-_POWER = "volatile.last_state.power"
-DEFAULT_STOP_TIMEOUT_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stop:
-    """How to stop: a signal and a time, or force; `kill` forces it when the time is over."""
-
-    force: bool = False
-    timeout_s: float | None = None
-    """None waits as long as it takes."""
-    signal: int | None = None
-    """None: the image's stop signal."""
-    kill: bool = False
 
 
 class InstanceService:
@@ -82,51 +52,43 @@ class InstanceService:
         profiles: Profiles,
         announce: Announce,
     ) -> None:
-        self._config = config
         self._database = database
-        self._store = store
-        self._containers = containers
         self._probe = probe
         self._images = images
         self._networks = networks
         self._profiles = profiles
         self._announce = announce
         self._directories = InstanceDirectories(config.state_dir)
-        self._idmap = IdMap(config.idmap.base, config.idmap.size)
-        self._cgroup_root = _cgroup_root(config)
-        self._runtimes: dict[str, Runtime] = {}
+        self._roster = Roster(database, images, profiles)
+        self._life = Life(
+            config,
+            self._roster,
+            self._directories,
+            store,
+            containers,
+            images,
+            networks,
+            announce,
+            self._ephemeral_ended,
+        )
+        self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
-        self.on_change: Callable[[str], None] = lambda name: None
-        """Called with a name whenever what `get` says of that instance changes."""
         images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with a name whenever what `get` says of that instance changes."""
+        self._roster.on_change = listener
 
     # ---- life of the daemon
 
     async def load(self) -> None:
         """Read the database, sweep what a dead daemon left, and take over containers that run."""
         records = await self._database.run(table.load)
-        removed = await asyncio.to_thread(self._directories.sweep, {record.name for record in records})
-        for name in removed:
-            logger.info("Removed instances/%s, left by an earlier daemon", name)
-        await asyncio.gather(*(self._adopt(record) for record in records))
-
-    async def _adopt(self, record: InstanceRecord) -> None:
-        directory = str(self._directories.path(record.name))
-        runtime = Runtime(record, await self._containers.last_exit(directory))
-        self._runtimes[record.name] = runtime
-        container = await self._containers.adopt(
-            record.name, str(self._directories.root), directory, self._cgroup(record.name)
-        )
-        if container is not None:
-            runtime.frozen = await container.is_frozen()
-            self._watch(runtime, container)
-            logger.info("Instance %s runs (pid %d)", record.name, container.init_pid)
-        elif record.config.get(_POWER) == "RUNNING":
-            await self._clear_links(runtime)
-            await self._set_power(runtime, "STOPPED")
-            if record.ephemeral:
-                self._spawn(self._delete_ephemeral(runtime))
+        for leftover in await asyncio.to_thread(self._directories.sweep, {record.name for record in records}):
+            self._spawn(asyncio.to_thread(self._directories.remove, leftover))
+        self._runtimes.update({record.name: Runtime(record) for record in records})
+        await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
 
     async def close(self) -> None:
         """Stop watching; containers go on."""
@@ -147,23 +109,23 @@ class InstanceService:
 
     def get(self, name: str) -> Instance:
         """One instance. Raises NotFoundError."""
-        runtime = self._runtime(name)
-        config, devices = self._expanded(runtime)
+        runtime = self._roster.get(name)
+        config, devices = self._roster.expanded(runtime)
         return Instance(runtime.record, config, devices, runtime.status)
 
     def state(self, name: str) -> InstanceState:
         """Its numbers now. Raises NotFoundError."""
-        runtime = self._runtime(name)
+        runtime = self._roster.get(name)
         container = runtime.container
         if container is None:
             return InstanceState(runtime.status, 0, None, runtime.exit, None)
-        usage = self._probe.usage(container.init_pid, self._cgroup(name))
+        usage = self._probe.usage(container.init_pid, self._life.cgroup(name))
         return InstanceState(runtime.status, container.init_pid, container.started_at, None, usage)
 
     def states(self) -> dict[str, InstanceState]:
         """The numbers of every instance, read together."""
         running = [(name, r.container) for name, r in self._runtimes.items() if r.container is not None]
-        usages = self._probe.usages([(container.init_pid, self._cgroup(name)) for name, container in running])
+        usages = self._probe.usages([(container.init_pid, self._life.cgroup(name)) for name, container in running])
         states = {name: InstanceState(r.status, 0, None, r.exit, None) for name, r in self._runtimes.items()}
         for (name, container), usage in zip(running, usages, strict=True):
             status = self._runtimes[name].status
@@ -172,7 +134,7 @@ class InstanceService:
 
     def running(self, name: str) -> RunningContainer:
         """The container of a running instance. Raises NotFoundError, InvalidRequestError when stopped or frozen."""
-        runtime = self._runtime(name)
+        runtime = self._roster.get(name)
         if runtime.container is None:
             raise InvalidRequestError("Instance is not running")
         if runtime.frozen:
@@ -184,9 +146,9 @@ class InstanceService:
 
         Raises NotFoundError, InvalidRequestError when it does not run, is frozen, or the command can't be.
         """
-        runtime = self._runtime(name)
+        runtime = self._roster.get(name)
         container = self.running(name)
-        own = self._process(runtime)
+        own = self._roster.process(runtime)
         request = dataclasses.replace(
             wanted,
             environment={**dict(own.environment), **wanted.environment},
@@ -197,27 +159,27 @@ class InstanceService:
 
     def console_log(self, name: str) -> ConsoleLog:
         """What its init has printed. Raises NotFoundError."""
-        runtime = self._runtime(name)
+        runtime = self._roster.get(name)
         return ConsoleLog(self._directories.path(name) / "console.log", lambda: runtime.container is None)
 
     async def log_files(self, name: str) -> list[str]:
         """Names of its log files. Raises NotFoundError."""
-        self._runtime(name)
+        self._roster.get(name)
         return await asyncio.to_thread(self._directories.log_files, name)
 
-    async def read_log(self, name: str, file: str) -> bytes:
-        """One of its log files. Raises NotFoundError."""
-        self._runtime(name)
-        return await asyncio.to_thread(self._directories.read_log, name, file)
+    async def read_log(self, name: str, file: str) -> AsyncIterator[bytes]:
+        """One of its log files, in parts. Raises NotFoundError."""
+        self._roster.get(name)
+        return parts(await asyncio.to_thread(self._directories.open_log, name, file))
 
     async def delete_log(self, name: str, file: str) -> None:
         """Delete recorded output of a command. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
-        self._runtime(name)
+        self._roster.get(name)
         await asyncio.to_thread(self._directories.delete_log, name, file)
 
     async def wait(self, name: str, timeout_s: float | None) -> InstanceState:
         """Wait until it is stopped and everything of it is cleared, or the time is over. Raises NotFoundError."""
-        runtime = self._runtime(name)
+        runtime = self._roster.get(name)
         if runtime.watcher is not None:
             await asyncio.wait([runtime.watcher], timeout=timeout_s)
         container = runtime.container
@@ -248,28 +210,36 @@ class InstanceService:
         self._reserved.discard(name)
 
     async def create(self, new: NewInstance, image: FoundImage, progress: Progress) -> None:
-        """Make the instance that `reserve` accepted of an image, pulling that first when it is not here."""
+        """Make the instance that `reserve` accepted of an image, pulling that first when it is not here.
+
+        When its start fails the instance stays; when the caller is cancelled nothing but the image does.
+        """
         try:
             record = image.record
             if record is None:
                 assert image.resolved is not None
                 record = await self._images.pull(image.resolved, progress)
             with self._images.pin(record.layers, record.blobs):
-                await self._create(new, record)
+                await uninterrupted(self._create(new, record))
+            if new.start:
+                await self._life.start(new.name)
+        except asyncio.CancelledError:
+            if new.name in self._runtimes:
+                await self.delete(new.name)
+            raise
         finally:
             self.unreserve(new.name)
-        if new.start:
-            await self.start(new.name)
 
     async def _create(self, new: NewInstance, image: ImageRecord) -> None:
         wanted = new.settings
         volatile = {
             "volatile.base_image": image.fingerprint,
             "volatile.container.oci": "true",
-            _POWER: "STOPPED",
+            POWER: "STOPPED",
             "volatile.uuid": str(uuid.uuid4()),
         }
-        config = {f"image.{key}": value for key, value in image.properties.items()} | volatile | dict(wanted.config)
+        given = {key: value for key, value in wanted.config.items() if not is_host_name(key)}
+        config = {f"image.{key}": value for key, value in image.properties.items()} | given | volatile
         instance = InstanceRecord(
             name=new.name,
             architecture=image.architecture,
@@ -285,68 +255,64 @@ class InstanceService:
             layers=image.layers,
             blobs=image.blobs,
         )
-        runtime = Runtime(instance, None)
-        process(new.name, self._images.config(image.config_digest), self._expanded(runtime)[0])
+        runtime = Runtime(instance)
+        # Raises when nothing says what to run: better now than at the start.
+        self._roster.process(runtime)
         await asyncio.to_thread(self._directories.create, new.name)
         try:
-            await self._database.run(lambda db: table.put(db, instance))
+            await self._roster.add(runtime)
         except BaseException:
-            await asyncio.to_thread(self._discard, new.name)
+            if trash := self._directories.discard(new.name):
+                await asyncio.to_thread(self._directories.remove, trash)
             raise
-        self._runtimes[new.name] = runtime
-        self.on_change(new.name)
         self._announce("instance-created", f"/1.0/instances/{new.name}")
         self._spawn(self._images.touch(image.fingerprint))
 
     def check_delete(self, name: str) -> None:
         """Raises NotFoundError, and InvalidRequestError while the instance runs."""
-        if self._runtime(name).container is not None:
+        if self._roster.get(name).container is not None:
             raise InvalidRequestError("Instance is running")
 
     async def delete(self, name: str) -> None:
         """Delete a stopped instance and all it wrote. Raises NotFoundError, InvalidRequestError when it runs."""
-        runtime = self._runtime(name)
-        async with runtime.lock:
+        async with self._roster.held(name) as runtime:
             self.check_delete(name)
             await runtime.cleared()
-            await self._database.run(lambda db: table.delete(db, name))
-            del self._runtimes[name]
-            self._networks.forget(name)
-            trash = self._directories.discard(name)
-        self.on_change(name)
-        self._announce("instance-deleted", f"/1.0/instances/{name}")
-        if trash is not None:
-            self._spawn(asyncio.to_thread(self._directories.remove, trash))
-        if runtime.record.fingerprint not in {image.fingerprint for image in self._images.all()}:
-            self._spawn(self._images.collect())
+            await uninterrupted(self._delete(runtime))
 
-    def _discard(self, name: str) -> None:
+    async def _delete(self, runtime: Runtime) -> None:
+        name = runtime.record.name
+        await self._roster.remove(runtime)
+        self._networks.forget(name)
+        self._announce("instance-deleted", f"/1.0/instances/{name}")
+        if not self._images.has(runtime.record.fingerprint):
+            self._spawn(self._images.collect())
         if trash := self._directories.discard(name):
-            self._directories.remove(trash)
+            self._spawn(asyncio.to_thread(self._directories.remove, trash))
 
     # ---- changing
 
-    async def update(self, name: str, wanted: InstanceSettings) -> None:
+    async def update(self, name: str, wanted: Callable[[Instance], InstanceSettings]) -> None:
         """Replace what a client may write; what concerns the container applies at its next start.
 
-        Raises NotFoundError, InvalidRequestError, UnsupportedError.
+        `wanted` is asked while nothing else changes the instance; what it raises is raised. Raises NotFoundError,
+        InvalidRequestError, UnsupportedError.
         """
-        runtime = self._runtime(name)
-        settings.check_config(wanted.config)
-        settings.check_devices(wanted.devices)
-        for profile in wanted.profiles:
-            self._profiles.get(profile)
-        async with runtime.lock:
-            self._runtime(name)
-            await self._change(
+        async with self._roster.held(name) as runtime:
+            new = wanted(self.get(name))
+            settings.check_config(new.config)
+            settings.check_devices(new.devices)
+            for profile in new.profiles:
+                self._profiles.get(profile)
+            await self._roster.change(
                 runtime,
                 lambda record: dataclasses.replace(
                     record,
-                    description=wanted.description,
-                    ephemeral=wanted.ephemeral,
-                    config={**wanted.config, _POWER: record.config[_POWER]},
-                    devices=wanted.devices,
-                    profiles=wanted.profiles,
+                    description=new.description,
+                    ephemeral=new.ephemeral,
+                    config=_daemons_own(record.config, running=runtime.container is not None, given=new.config),
+                    devices=new.devices,
+                    profiles=new.profiles,
                 ),
             )
         self._announce("instance-updated", f"/1.0/instances/{name}")
@@ -357,242 +323,34 @@ class InstanceService:
         """Change what an instance does. Raises NotFoundError, InvalidRequestError, ConflictError, WorkerError."""
         match action:
             case Action.START:
-                await self.start(name)
+                await self._life.start(name)
             case Action.STOP:
-                await self.stop(name, stop)
+                await self._life.stop(name, stop)
             case Action.RESTART:
-                if self._runtime(name).container is not None:
-                    await self.stop(name, stop, restarting=True)
-                await self.start(name)
-                self._announce("instance-restarted", f"/1.0/instances/{name}")
+                await self._life.restart(name, stop)
             case Action.FREEZE:
-                await self._freeze(name)
+                await self._life.freeze(name)
             case Action.UNFREEZE:
-                await self._unfreeze(name)
+                await self._life.unfreeze(name)
 
     async def start(self, name: str) -> None:
-        """Start a stopped instance; a frozen one is thawed. Raises ConflictError when it runs, and what starting
-        raises: InvalidRequestError for an entrypoint, user or directory that can't be, WorkerError."""
-        runtime = self._runtime(name)
-        async with runtime.lock:
-            self._runtime(name)
-            if runtime.frozen:
-                await self._thaw(runtime)
-                return
-            if runtime.container is not None:
-                raise ConflictError("The instance is already running")
-            runtime.starting = True
-            self.on_change(name)
-            try:
-                await runtime.cleared()
-                await self._start(runtime)
-            finally:
-                runtime.starting = False
-                self.on_change(name)
-        self._announce("instance-started", f"/1.0/instances/{name}")
+        """As `Life.start`."""
+        await self._life.start(name)
 
-    async def _start(self, runtime: Runtime) -> None:
-        record = runtime.record
-        await self._images.ensure_layers(record.manifest_digest, record.config_digest, record.layers)
-        run = self._process(runtime)
-        config, devices = self._expanded(runtime)
-        cards = await nics.prepare(self._networks, record, devices)
-        idmap = None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
-        files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
-        directory = self._directories.path(record.name)
-        spec = StartSpec(
-            name=record.name,
-            lxc_path=str(self._directories.root),
-            directory=str(directory),
-            lowers=self._store.lower_mounts(record.layers[::-1]),
-            idmap=idmap,
-            cgroup=self._cgroup(record.name),
-            items=(("lxc.uts.name", record.name), *cards.items),
-            argv=run.argv,
-            environment=run.environment,
-            user=run.user,
-            cwd=run.cwd,
-            init=False,
-            files=files,
-        )
-        await self._change(
-            runtime,
-            lambda current: dataclasses.replace(
-                current, last_used_at=time.time(), config={**current.config, **cards.volatile, _POWER: "RUNNING"}
-            ),
-        )
-        try:
-            container = await self._containers.start(spec)
-        except BaseException:
-            await self._set_power(runtime, "STOPPED")
-            raise
-        runtime.exit = None
-        runtime.frozen = runtime.stopping = runtime.restarting = False
-        self._watch(runtime, container)
+    async def stop(self, name: str, how: Stop) -> None:
+        """As `Life.stop`."""
+        await self._life.stop(name, how)
 
-    async def stop(self, name: str, how: Stop, *, restarting: bool = False) -> None:
-        """Stop a running instance. Raises ConflictError when it does not run or does not stop in time."""
-        runtime = self._runtime(name)
-        container = runtime.container
-        if container is None:
-            raise ConflictError("The instance is already stopped")
-        runtime.stopping = True
-        self.on_change(name)
-        runtime.restarting = restarting
-        try:
-            await self._end(runtime, container, how)
-        finally:
-            runtime.stopping = False
-            self.on_change(name)
-        self._mark_ended(runtime, container)
-        if not restarting:
-            self._announce("instance-stopped" if how.force else "instance-shutdown", f"/1.0/instances/{name}")
+    # ---- background
 
-    async def _end(self, runtime: Runtime, container: RunningContainer, how: Stop) -> None:
-        if how.force:
-            await self._kill(runtime, container)
-            return
-        container.signal(how.signal if how.signal is not None else self._process(runtime).stop_signal)
-        if runtime.frozen:
-            await self._thaw(runtime)
-        try:
-            await asyncio.wait_for(container.init_ended(), how.timeout_s)
-        except TimeoutError:
-            if not how.kill:
-                raise ConflictError(
-                    f'Cannot stop instance "{runtime.record.name}": it still runs {how.timeout_s:g} s after '
-                    "its stop signal"
-                ) from None
-            await self._kill(runtime, container)
+    def _ephemeral_ended(self, name: str) -> None:
+        self._spawn(self._delete_ephemeral(name))
 
-    async def _kill(self, runtime: Runtime, container: RunningContainer) -> None:
-        container.signal(9)
-        if runtime.frozen:
-            await container.unfreeze()
-        try:
-            await asyncio.wait_for(container.init_ended(), KILL_TIMEOUT_S)
-        except TimeoutError:
-            raise BusyError(
-                f'Cannot stop instance "{runtime.record.name}": its init (pid {container.init_pid}) '
-                f"did not end {KILL_TIMEOUT_S:g} s after SIGKILL"
-            ) from None
-
-    async def _freeze(self, name: str) -> None:
-        runtime = self._runtime(name)
-        async with runtime.lock:
-            if runtime.container is None:
-                raise ConflictError("The instance is not running")
-            if runtime.frozen:
-                raise ConflictError("The instance is already frozen")
-            await runtime.container.freeze()
-            runtime.frozen = True
-        self.on_change(name)
-        self._announce("instance-paused", f"/1.0/instances/{name}")
-
-    async def _unfreeze(self, name: str) -> None:
-        runtime = self._runtime(name)
-        async with runtime.lock:
-            if not runtime.frozen:
-                raise ConflictError("The instance is not frozen")
-            await self._thaw(runtime)
-
-    async def _thaw(self, runtime: Runtime) -> None:
-        if runtime.container is not None:
-            await runtime.container.unfreeze()
-        runtime.frozen = False
-        self.on_change(runtime.record.name)
-        self._announce("instance-resumed", f"/1.0/instances/{runtime.record.name}")
-
-    # ---- watching
-
-    def _watch(self, runtime: Runtime, container: RunningContainer) -> None:
-        runtime.container = container
-        runtime.watcher = asyncio.create_task(self._follow(runtime, container), name=f"watch {runtime.record.name}")
-
-    def _mark_ended(self, runtime: Runtime, container: RunningContainer) -> None:
-        """Note that init has ended, whoever sees it first."""
-        if runtime.container is container:
-            runtime.container = None
-            runtime.frozen = False
-            self.on_change(runtime.record.name)
-
-    async def _follow(self, runtime: Runtime, container: RunningContainer) -> None:
-        """See a container to its end."""
-        name = runtime.record.name
-        await container.init_ended()
-        asked = runtime.stopping or runtime.container is None
-        self._mark_ended(runtime, container)
-        runtime.exit = await container.released()
-        await self._clear_links(runtime)
-        await self._set_power(runtime, "STOPPED")
-        if not asked:
-            self._announce("instance-stopped", f"/1.0/instances/{name}")
-        if runtime.record.ephemeral and not runtime.restarting:
-            self._spawn(self._delete_ephemeral(runtime))
-
-    async def _delete_ephemeral(self, runtime: Runtime) -> None:
-        name = runtime.record.name
+    async def _delete_ephemeral(self, name: str) -> None:
         try:
             await self.delete(name)
         except (NotFoundError, InvalidRequestError) as exc:
             logger.info("Ephemeral instance %s is not deleted: %s", name, exc)
-
-    async def _clear_links(self, runtime: Runtime) -> None:
-        """A monitor that was killed leaves the host's end of its veth."""
-        for link in nics.host_names(runtime.record):
-            await self._networks.remove_link(link)
-
-    # ---- parts of a start
-
-    def _network_files(self, name: str, address: str | None, owner: int) -> tuple[BindFile, ...]:
-        texts = {
-            "resolv.conf": network_files.resolv_conf(),
-            "hosts": network_files.hosts(name, address),
-            "hostname": f"{name}\n",
-        }
-        self._directories.write_network_files(name, texts, owner)
-        directory = self._directories.path(name) / "network"
-        return tuple(BindFile(str(directory / file), f"/etc/{file}") for file in texts)
-
-    def _process(self, runtime: Runtime) -> Process:
-        image = self._images.config(runtime.record.config_digest)
-        # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
-        config, _ = self._profiles.expand(runtime.record.profiles, runtime.record.config, runtime.record.devices)
-        return process(runtime.record.name, image, config)
-
-    # ---- bookkeeping
-
-    def _runtime(self, name: str) -> Runtime:
-        try:
-            return self._runtimes[name]
-        except KeyError:
-            raise NotFoundError(f'Instance "{name}" not found') from None
-
-    def _expanded(self, runtime: Runtime) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
-        if runtime.expanded is None:
-            record = runtime.record
-            config, devices = self._profiles.expand(record.profiles, record.config, record.devices)
-            defaults = image_defaults(self._images.config(record.config_digest))
-            if "oci.entrypoint" in config:
-                defaults.pop("oci.cmd", None)
-            runtime.expanded = ({**defaults, **config}, devices)
-        return runtime.expanded
-
-    async def _change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
-        """Replace an instance's record, on disk first; changes come one after the other, so none is lost."""
-        async with runtime.changing:
-            record = change(runtime.record)
-            if record != runtime.record:
-                await self._database.run(lambda db: table.put(db, record))
-                runtime.record = record
-                runtime.expanded = None
-                self.on_change(record.name)
-
-    async def _set_power(self, runtime: Runtime, power: str) -> None:
-        await self._change(runtime, lambda record: dataclasses.replace(record, config={**record.config, _POWER: power}))
-
-    def _cgroup(self, name: str) -> str:
-        return f"{self._cgroup_root}/{name}"
 
     def _spawn(self, job: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(job)
@@ -605,8 +363,9 @@ class InstanceService:
             logger.error("A background job failed", exc_info=exc)
 
 
-def _cgroup_root(config: Config) -> str:
-    """One directory below every hierarchy's root per state directory, so that daemons do not meet."""
-    if config.state_dir == DEFAULT_STATE_DIR:
-        return "lxdpy"
-    return f"lxdpy-{hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:8]}"
+def _daemons_own(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:
+    """A configuration as a client gives it, with the keys that the daemon may have changed since the client read it."""
+    kept = {key: value for key, value in current.items() if key == POWER or is_host_name(key)}
+    if running:
+        given = {key: value for key, value in current.items() if is_hwaddr(key)} | dict(given)
+    return {key: value for key, value in given.items() if not is_host_name(key)} | kept

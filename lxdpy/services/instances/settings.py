@@ -29,7 +29,7 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z", re.IGNORECASE)
 _REAL_TIME = re.compile(r"(?:SIG)?RT(MIN\+|MAX-)(\d+)\Z")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_FREE = ("user.", "image.", "volatile.")
+_FREE = ("user.", "image.")
 _NIC_KEYS = {"type", "name", "network", "nictype", "parent", "hwaddr", "ipv4.address", "host_name", "mtu"}
 _DISK_KEYS = {"type", "path", "pool"}
 
@@ -110,6 +110,9 @@ def check_config(config: Mapping[str, str]) -> None:
             raise InvalidRequestError(f"Invalid config: NUL or line break in key or value of {key!r:.100}")
         if key.startswith(_FREE):
             continue
+        if key.startswith("volatile."):
+            _check_volatile(key, value)
+            continue
         if "\n" in value or "\r" in value:
             raise InvalidRequestError(f"Invalid config: line break in the value of {key!r:.100}")
         if key.startswith("environment."):
@@ -124,6 +127,15 @@ def check_config(config: Mapping[str, str]) -> None:
                 check(value)
             except (InvalidRequestError, ValueError) as exc:
                 raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key}: {exc}") from exc
+
+
+def _check_volatile(key: str, value: str) -> None:
+    """What the daemon wrote comes back from clients: addresses and names of links reach the kernel."""
+    if value and (
+        (key.endswith(".hwaddr") and not _MAC.match(value))
+        or (key.endswith(".host_name") and not _INTERFACE.match(value))
+    ):
+        raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key[:200]}")
 
 
 def check_devices(devices: Devices) -> None:
@@ -151,8 +163,8 @@ def _check_nic(name: str, device: Mapping[str, str]) -> None:
         raise UnsupportedError(f'Invalid device "{name}": nictype "{device["nictype"]}" is not supported')
     if not (device.get("network") or device.get("parent")):
         raise InvalidRequestError(f'Invalid device "{name}": a nic needs "network"')
-    for key in ("name", "host_name"):
-        if key in device and not _INTERFACE.match(device[key]):
+    for key, value in (("name", device.get("name", name)), ("host_name", device.get("host_name", "x"))):
+        if not _INTERFACE.match(value) or value in (".", ".."):
             raise InvalidRequestError(
                 f'Invalid device "{name}": "{key}" must be 1 to 15 letters, digits, ".", "_", "-"'
             )

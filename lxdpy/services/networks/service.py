@@ -16,6 +16,7 @@ from lxdpy.db.leases import LeaseRecord
 from lxdpy.drivers.base import BridgeSpec, NetworkHost
 from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.services.events import Announce
+from lxdpy.services.uninterrupted import uninterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,10 @@ class NetworkService:
 
         Raises NotFoundError, and ConflictError while instances have leases on it.
         """
-        network = self.get(name)
-        if network.used_by:
-            raise ConflictError(f'Cannot delete network "{name}": in use by {", ".join(network.used_by[:5])}')
         async with self._preparing:
+            network = self.get(name)
+            if network.used_by:
+                raise ConflictError(f'Cannot delete network "{name}": in use by {", ".join(network.used_by[:5])}')
             await self._host.remove_bridge(name)
         self._announce("network-deleted", f"/1.0/networks/{name}")
 
@@ -96,7 +97,7 @@ class NetworkService:
         async with self._preparing:
             # Cheap when all is in place; whoever took a rule away since (docker's start does) is made good.
             await self._host.ensure_bridge(self._spec)
-            lease = await self._lease(instance, device, settings.get("ipv4.address", ""), hwaddr)
+            lease = await uninterrupted(self._lease(instance, device, settings.get("ipv4.address", ""), hwaddr))
         address = ipaddress.IPv4Interface(f"{lease.address}/{self._interface.network.prefixlen}")
         return Nic(bridge, address, self._interface.ip, lease.hwaddr)
 

@@ -251,7 +251,8 @@ def test_leftovers_of_a_dead_daemon_are_swept(play: Play) -> None:
             (host.config.state_dir / "instances" / name / "rw").mkdir(parents=True)
 
     async def second(host: Host) -> None:
-        assert [path.name for path in (host.config.state_dir / "instances").iterdir()] == ["web"]
+        while [path.name for path in (host.config.state_dir / "instances").iterdir()] != ["web"]:
+            await asyncio.sleep(0.001)
 
     play(first, second)
 
@@ -261,14 +262,14 @@ def test_update(play: Play) -> None:
         await create(host, start=False)
         own = host.instances.get("web").record.config
         changed = InstanceSettings(description="d", config={**own, "environment.FOO": "mine"})
-        await host.instances.update("web", changed)
+        await host.instances.update("web", lambda current: changed)
         instance = host.instances.get("web")
         assert instance.record.description == "d"
         assert instance.expanded_config["environment.FOO"] == "mine"
         await host.instances.start("web")
         assert dict(host.containers.started[-1].spec.environment)["FOO"] == "mine"
         with pytest.raises(InvalidRequestError, match="Unknown configuration key"):
-            await host.instances.update("web", InstanceSettings(config={"x": "y"}))
+            await host.instances.update("web", lambda current: InstanceSettings(config={"x": "y"}))
 
     play(scenario)
 

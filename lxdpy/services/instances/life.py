@@ -1,0 +1,324 @@
+"""What an instance does: it starts, is frozen, ends by itself or is stopped, and what is due after its end."""
+
+import asyncio
+import contextvars
+import dataclasses
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lxdpy.config import DEFAULT_STATE_DIR, Config
+from lxdpy.drivers.base import BindFile, Containers, IdMap, RunningContainer, StartSpec, Store
+from lxdpy.errors import BusyError, ConflictError, LxdpyError
+from lxdpy.services.events import Announce
+from lxdpy.services.images import ImageService
+from lxdpy.services.instances import nics, settings
+from lxdpy.services.instances.directory import InstanceDirectories
+from lxdpy.services.instances.roster import POWER, Roster, is_host_name
+from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.networks import NetworkService
+from lxdpy.services.networks import files as network_files
+
+logger = logging.getLogger(__name__)
+
+KILL_TIMEOUT_S = 30.0
+DEFAULT_STOP_TIMEOUT_S = 10.0
+_KILL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How to stop: a signal and a time, or force; `kill` forces it when the time is over."""
+
+    force: bool = False
+    timeout_s: float | None = None
+    """None waits as long as it takes."""
+    signal: int | None = None
+    """None: the image's stop signal."""
+    kill: bool = False
+
+
+class Life:
+    """Starts, watches and stops the instances of a roster."""
+
+    def __init__(
+        self,
+        config: Config,
+        roster: Roster,
+        directories: InstanceDirectories,
+        store: Store,
+        containers: Containers,
+        images: ImageService,
+        networks: NetworkService,
+        announce: Announce,
+        on_ephemeral_end: Callable[[str], None],
+    ) -> None:
+        """`on_ephemeral_end` is called with the name of an ephemeral instance that has ended."""
+        self._roster = roster
+        self._directories = directories
+        self._store = store
+        self._containers = containers
+        self._images = images
+        self._networks = networks
+        self._announce = announce
+        self._on_ephemeral_end = on_ephemeral_end
+        self._idmap = IdMap(config.idmap.base, config.idmap.size)
+        self._cgroup_root = _cgroup_root(config)
+
+    def cgroup(self, name: str) -> str:
+        """An instance's cgroup, below each hierarchy's root."""
+        return f"{self._cgroup_root}/{name}"
+
+    async def adopt(self, runtime: Runtime) -> None:
+        """Take over a container that an earlier daemon started, or put right what it left of one."""
+        name = runtime.record.name
+        directory = str(self._directories.path(name))
+        try:
+            runtime.exit = await self._containers.last_exit(directory)
+            container = await self._containers.adopt(name, str(self._directories.root), directory, self.cgroup(name))
+            if container is not None:
+                runtime.frozen = await container.is_frozen()
+                self._watch(runtime, container)
+                logger.info("Instance %s runs (pid %d)", name, container.init_pid)
+            elif runtime.record.config.get(POWER) == "RUNNING":
+                await self._conclude(runtime)
+        except LxdpyError as exc:
+            # One instance's trouble must not keep the others from their daemon.
+            logger.error("Cannot take over instance %s: %s", name, exc)
+
+    # ---- start
+
+    async def start(self, name: str) -> None:
+        """Start a stopped instance; a frozen one is thawed. Raises ConflictError when it runs, and what starting
+        raises: InvalidRequestError for an entrypoint, user or directory that can't be, WorkerError."""
+        async with self._roster.held(name) as runtime:
+            if runtime.frozen:
+                await self._thaw(runtime)
+                return
+            if runtime.container is not None:
+                raise ConflictError("The instance is already running")
+            runtime.starting = True
+            self._roster.on_change(name)
+            try:
+                await runtime.cleared()
+                await self._start(runtime)
+            finally:
+                runtime.starting = False
+                self._roster.on_change(name)
+        self._announce("instance-started", f"/1.0/instances/{name}")
+
+    async def _start(self, runtime: Runtime) -> None:
+        record = runtime.record
+        await self._images.ensure_layers(record.manifest_digest, record.config_digest, record.layers)
+        run = self._roster.process(runtime)
+        config, devices = self._roster.expanded(runtime)
+        cards = await nics.prepare(self._networks, record, devices)
+        idmap = None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
+        files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
+        spec = StartSpec(
+            name=record.name,
+            lxc_path=str(self._directories.root),
+            directory=str(self._directories.path(record.name)),
+            lowers=self._store.lower_mounts(record.layers[::-1]),
+            idmap=idmap,
+            cgroup=self.cgroup(record.name),
+            items=(("lxc.uts.name", record.name), *cards.items),
+            argv=run.argv,
+            environment=run.environment,
+            user=run.user,
+            cwd=run.cwd,
+            init=False,
+            files=files,
+        )
+        try:
+            await self._roster.change(
+                runtime,
+                lambda current: dataclasses.replace(
+                    current,
+                    last_used_at=time.time(),
+                    # Names of an earlier start's links may be somebody else's by now.
+                    config={key: value for key, value in current.config.items() if not is_host_name(key)}
+                    | {**cards.volatile, POWER: "RUNNING"},
+                ),
+            )
+            container = await self._containers.start(spec)
+        except BaseException:
+            await self._roster.set_power(runtime, "STOPPED")
+            raise
+        runtime.exit = None
+        runtime.frozen = runtime.told = False
+        self._watch(runtime, container)
+
+    def _network_files(self, name: str, address: str | None, owner: int) -> tuple[BindFile, ...]:
+        texts = {
+            "resolv.conf": network_files.resolv_conf(),
+            "hosts": network_files.hosts(name, address),
+            "hostname": f"{name}\n",
+        }
+        self._directories.write_network_files(name, texts, owner)
+        directory = self._directories.path(name) / "network"
+        return tuple(BindFile(str(directory / file), f"/etc/{file}") for file in texts)
+
+    # ---- stop
+
+    async def stop(self, name: str, how: Stop) -> None:
+        """Stop a running instance; one that starts is stopped once it runs.
+
+        Raises NotFoundError, ConflictError when it does not run or does not stop in time.
+        """
+        runtime = await self._end(name, how)
+        self._tell_end(runtime, "instance-stopped" if runtime.killed else "instance-shutdown")
+
+    async def restart(self, name: str, how: Stop) -> None:
+        """Stop an instance, if it runs, and start it. Raises what these raise."""
+        runtime = self._roster.get(name)
+        runtime.restarts += 1
+        try:
+            if runtime.container is not None:
+                await self._end(name, how)
+                runtime.told = True
+            await self.start(name)
+        finally:
+            runtime.restarts -= 1
+            if runtime.container is None and runtime.record.ephemeral and not runtime.restarts:
+                self._on_ephemeral_end(name)
+        self._announce("instance-restarted", f"/1.0/instances/{name}")
+
+    async def _end(self, name: str, how: Stop) -> Runtime:
+        """End the container without the lock: force may overtake a graceful stop."""
+        runtime = self._roster.get(name)
+        if runtime.starting:
+            async with runtime.lock:
+                pass
+        container = runtime.container
+        if container is None:
+            raise ConflictError("The instance is already stopped")
+        runtime.stops += 1
+        self._roster.on_change(name)
+        try:
+            if how.force:
+                await self._kill(runtime, container)
+            else:
+                await self._ask(runtime, container, how)
+        finally:
+            runtime.stops -= 1
+            self._roster.on_change(name)
+        self._mark_ended(runtime, container)
+        return runtime
+
+    async def _ask(self, runtime: Runtime, container: RunningContainer, how: Stop) -> None:
+        container.signal(how.signal if how.signal is not None else self._roster.process(runtime).stop_signal)
+        if runtime.frozen:
+            await self._thaw(runtime)
+        try:
+            await asyncio.wait_for(container.init_ended(), how.timeout_s)
+        except TimeoutError:
+            if not how.kill:
+                raise ConflictError(
+                    f'Cannot stop instance "{runtime.record.name}": it still runs {how.timeout_s:g} s after '
+                    "its stop signal"
+                ) from None
+            await self._kill(runtime, container)
+
+    async def _kill(self, runtime: Runtime, container: RunningContainer) -> None:
+        runtime.killed = True
+        container.signal(_KILL)
+        if runtime.frozen:
+            await container.unfreeze()
+        try:
+            await asyncio.wait_for(container.init_ended(), KILL_TIMEOUT_S)
+        except TimeoutError:
+            raise BusyError(
+                f'Cannot stop instance "{runtime.record.name}": its init (pid {container.init_pid}) '
+                f"did not end {KILL_TIMEOUT_S:g} s after SIGKILL"
+            ) from None
+
+    # ---- freeze
+
+    async def freeze(self, name: str) -> None:
+        """Freeze every process. Raises ConflictError when it does not run or is frozen."""
+        async with self._roster.held(name) as runtime:
+            container = runtime.container
+            if container is None:
+                raise ConflictError("The instance is not running")
+            if runtime.frozen:
+                raise ConflictError("The instance is already frozen")
+            await container.freeze()
+            if runtime.container is not container:
+                raise ConflictError("The instance has ended before it was frozen")
+            runtime.frozen = True
+        self._roster.on_change(name)
+        self._announce("instance-paused", f"/1.0/instances/{name}")
+
+    async def unfreeze(self, name: str) -> None:
+        """Thaw. Raises ConflictError when it is not frozen."""
+        async with self._roster.held(name) as runtime:
+            if not runtime.frozen:
+                raise ConflictError("The instance is not frozen")
+            await self._thaw(runtime)
+
+    async def _thaw(self, runtime: Runtime) -> None:
+        if runtime.container is not None:
+            await runtime.container.unfreeze()
+        runtime.frozen = False
+        self._roster.on_change(runtime.record.name)
+        self._announce("instance-resumed", f"/1.0/instances/{runtime.record.name}")
+
+    # ---- the end
+
+    def _watch(self, runtime: Runtime, container: RunningContainer) -> None:
+        runtime.container = container
+        runtime.killed = False
+        # In a context of its own: how the container ends is not the doing of whoever started it.
+        runtime.watcher = asyncio.create_task(
+            self._follow(runtime, container), name=f"watch {runtime.record.name}", context=contextvars.Context()
+        )
+
+    def _mark_ended(self, runtime: Runtime, container: RunningContainer) -> None:
+        """Note that init has ended, whoever sees it first."""
+        if runtime.container is container:
+            runtime.container = None
+            runtime.frozen = False
+            self._roster.on_change(runtime.record.name)
+
+    def _tell_end(self, runtime: Runtime, action: str) -> None:
+        """Announce the end, once however many asked for it."""
+        if not runtime.told:
+            runtime.told = True
+            self._announce(action, f"/1.0/instances/{runtime.record.name}")
+
+    async def _follow(self, runtime: Runtime, container: RunningContainer) -> None:
+        """See a container to its end, whatever goes wrong on the way: its instance can be started and deleted then."""
+        await container.init_ended()
+        asked = runtime.stopping or runtime.container is None
+        self._mark_ended(runtime, container)
+        try:
+            runtime.exit = await container.released()
+            await self._conclude(runtime)
+        except LxdpyError as exc:
+            logger.error("Cannot clear all that instance %s left: %s", runtime.record.name, exc)
+        if not asked:
+            self._tell_end(runtime, "instance-stopped")
+
+    async def _conclude(self, runtime: Runtime) -> None:
+        """What is due once a container is gone."""
+        for link in nics.host_names(runtime.record):
+            try:
+                # A monitor that was killed leaves the host's end of its veth.
+                await self._networks.remove_link(link)
+            except LxdpyError as exc:
+                logger.error("Cannot clear a link of instance %s: %s", runtime.record.name, exc)
+        if runtime.record.ephemeral and not runtime.restarts:
+            # Still noted as running: should this daemon end before it is deleted, the next one deletes it.
+            self._on_ephemeral_end(runtime.record.name)
+        else:
+            await self._roster.set_power(runtime, "STOPPED")
+
+
+def _cgroup_root(config: Config) -> str:
+    """One directory below every hierarchy's root per state directory, so that daemons do not meet."""
+    if config.state_dir == DEFAULT_STATE_DIR:
+        return "lxdpy"
+    return f"lxdpy-{hashlib.sha256(str(config.state_dir).encode()).hexdigest()[:8]}"

@@ -1,0 +1,113 @@
+"""The instances in memory: found by name, locked, and changed on disk and in memory alike."""
+
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from lxdpy.db import instances as table
+from lxdpy.db.connection import Database
+from lxdpy.db.instances import InstanceRecord
+from lxdpy.errors import LxdpyError, NotFoundError
+from lxdpy.services.images import ImageService
+from lxdpy.services.instances.process import Process, image_defaults, process
+from lxdpy.services.instances.profiles import Profiles
+from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.uninterrupted import uninterrupted
+
+logger = logging.getLogger(__name__)
+
+POWER = "volatile.last_state.power"
+
+
+class Roster:
+    """Every instance of this host, and the only writer of their records."""
+
+    def __init__(self, database: Database, images: ImageService, profiles: Profiles) -> None:
+        self._database = database
+        self._images = images
+        self._profiles = profiles
+        self.runtimes: dict[str, Runtime] = {}
+        self.on_change: Callable[[str], None] = lambda name: None
+        """Called with a name whenever what clients read of that instance changes."""
+
+    def get(self, name: str) -> Runtime:
+        """One instance. Raises NotFoundError."""
+        try:
+            return self.runtimes[name]
+        except KeyError:
+            raise NotFoundError(f'Instance "{name}" not found') from None
+
+    @asynccontextmanager
+    async def held(self, name: str) -> AsyncIterator[Runtime]:
+        """One instance, its lock held. Raises NotFoundError, also when it was deleted while we waited for the lock."""
+        runtime = self.get(name)
+        async with runtime.lock:
+            # The name may be another instance's by now.
+            if self.runtimes.get(name) is not runtime:
+                raise NotFoundError(f'Instance "{name}" not found')
+            yield runtime
+
+    async def add(self, runtime: Runtime) -> None:
+        """Write a new instance's row, and let it be found."""
+        await self._database.run(lambda db: table.put(db, runtime.record))
+        self.runtimes[runtime.record.name] = runtime
+        self.on_change(runtime.record.name)
+
+    async def remove(self, runtime: Runtime) -> None:
+        """Delete an instance's row; it is found no more."""
+        name = runtime.record.name
+        await self._database.run(lambda db: table.delete(db, name))
+        del self.runtimes[name]
+        self.on_change(name)
+
+    async def change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
+        """Replace an instance's record, on disk first; changes come one after the other, so none is lost."""
+        await uninterrupted(self._change(runtime, change))
+
+    async def _change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
+        async with runtime.changing:
+            record = change(runtime.record)
+            if record != runtime.record:
+                await self._database.run(lambda db: table.put(db, record))
+                runtime.record = record
+                runtime.expanded = None
+                self.on_change(record.name)
+
+    async def set_power(self, runtime: Runtime, power: str) -> None:
+        """Note whether an instance runs, for the next daemon."""
+        await self.change(runtime, lambda record: dataclasses.replace(record, config={**record.config, POWER: power}))
+
+    def expanded(self, runtime: Runtime) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
+        """Configuration and devices with what image and profiles give."""
+        if runtime.expanded is None:
+            record = runtime.record
+            config, devices = self._profiles.expand(record.profiles, record.config, record.devices)
+            try:
+                defaults = image_defaults(self._images.config(record.config_digest))
+            except LxdpyError as exc:
+                # Its image is damaged: it can't be started, and still it is listed and deleted.
+                logger.warning("Instance %s is shown without its image's defaults: %s", record.name, exc)
+                defaults = {}
+            if config.get("oci.entrypoint"):
+                defaults.pop("oci.cmd", None)
+            runtime.expanded = ({**defaults, **config}, devices)
+        return runtime.expanded
+
+    def process(self, runtime: Runtime) -> Process:
+        """What an instance runs. Raises NotFoundError when its image's documents are gone, InvalidRequestError."""
+        record = runtime.record
+        image = self._images.config(record.config_digest)
+        # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
+        config, _ = self._profiles.expand(record.profiles, record.config, record.devices)
+        return process(record.name, image, config)
+
+
+def is_host_name(key: str) -> bool:
+    """Whether a configuration key names the host's end of a NIC, which is for the daemon alone to say."""
+    return key.startswith("volatile.") and key.endswith(".host_name")
+
+
+def is_hwaddr(key: str) -> bool:
+    """Whether a configuration key is a NIC's address, made at its first start."""
+    return key.startswith("volatile.") and key.endswith(".hwaddr")
