@@ -43,7 +43,9 @@ _SYS_MOUNT_SETATTR = 442
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-_libc.unshare.argtypes = (ctypes.c_int,)
+_unshare = _libc.unshare
+_unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 
 
 def _syscall(*types: type) -> ctypes._FuncPointer:
@@ -73,8 +75,14 @@ _mount_setattr = _syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.P
 
 def unshare(flags: int) -> None:
     """Leave the namespaces in `flags` for new ones. Raises OSError."""
-    if _libc.unshare(flags) != 0:
+    if _unshare(flags) != 0:
         raise _error("unshare")
+
+
+def setns(fd: int, flags: int) -> None:
+    """Enter a namespace, of the kind that `flags` names. Raises OSError."""
+    if _libc.setns(fd, flags) != 0:
+        raise _error("setns")
 
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:

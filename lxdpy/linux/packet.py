@@ -45,6 +45,12 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
 
     Raises OSError, also BlockingIOError and TimeoutError as the socket is set, and ValueError for a malformed packet.
     """
+    received = receive_undecoded(sock)
+    return None if received is None else decode(*received)
+
+
+def receive_undecoded(sock: socket.socket) -> tuple[bytes, list[int]] | None:
+    """The first half of `receive`: what `decode` takes, b"" for a packet that did not fit."""
     data, ancillary, flags, _ = sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     for level, kind, payload in ancillary:
@@ -54,15 +60,18 @@ def receive(sock: socket.socket) -> tuple[dict[str, object], list[int]] | None:
             fds.extend(numbers)
     if not data:
         return None
+    return (b"" if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) else data), fds
+
+
+def decode(data: bytes, fds: list[int]) -> tuple[dict[str, object], list[int]]:
+    """The message of a packet; takes its memfd out of `fds`. Raises ValueError, and closes `fds`."""
     try:
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise ValueError("Truncated packet")
         if data[:1] == b"M" and fds:
             data = _drain(fds.pop(0))
         elif data[:1] == b"J":
             data = data[1:]
         else:
-            raise ValueError("Packet of unknown form")
+            raise ValueError("Packet is truncated, or of unknown form")
         message = json.loads(data)
         if not isinstance(message, dict):
             raise ValueError("Packet is not a JSON object")

@@ -48,6 +48,7 @@ class Channel:
 
 
 Run = Callable[[dict[str, object], Channel, list[int]], None]
+Ahead = Callable[[bytes], None]
 
 
 def inherited_socket() -> socket.socket:
@@ -57,11 +58,11 @@ def inherited_socket() -> socket.socket:
     return socket.socket(fileno=DAEMON_FD)
 
 
-def serve(sock: socket.socket, run: Run, *, idle_timeout_s: float | None = None) -> None:
+def serve(sock: socket.socket, run: Run, *, ahead: Ahead | None = None, idle_timeout_s: float | None = None) -> None:
     """Fork a child for each request until the daemon hangs up, or asks nothing for `idle_timeout_s`.
 
     `run(request, channel, fds)` does the job in the child, which ends when it returns. What it raises goes to the
-    daemon.
+    daemon. `ahead(packet)` is called in the child before it does anything, with the request as it came.
     """
     # The kernel reaps: nothing here needs the children's statuses.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -72,29 +73,33 @@ def serve(sock: socket.socket, run: Run, *, idle_timeout_s: float | None = None)
     gc.freeze()
     while True:
         try:
-            received = packet.receive(sock)
+            received = packet.receive_undecoded(sock)
         except (TimeoutError, ConnectionError):
             return
         if received is None:
             return
-        request, fds = received
+        data, fds = received
         try:
             pid = os.fork()
         except OSError as exc:
+            _, fds = packet.decode(data, fds)
             with socket.socket(fileno=fds.pop(0)) as channel:
                 packet.send(channel, _error(WorkerError(f"Cannot fork a worker: {exc}")))
             pid = -1
         if pid == 0:
-            sock.close()
-            _child(request, fds, run)
+            _child(sock, data, fds, run, ahead)
         for fd in fds:
             os.close(fd)
 
 
-def _child(request: dict[str, object], fds: list[int], run: Run) -> None:
+def _child(sock: socket.socket, data: bytes, fds: list[int], run: Run, ahead: Ahead | None) -> None:
     """Do one job and end this process."""
     code = 1
     try:
+        if ahead is not None:
+            ahead(data)
+        sock.close()
+        request, fds = packet.decode(data, fds)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gc.enable()
         channel = Channel(socket.socket(fileno=fds[0]))

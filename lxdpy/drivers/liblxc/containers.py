@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -160,13 +161,21 @@ class LxcContainers:
                     identity,
                     (init, ProcessEnd(fds[0])),
                     (monitor, ProcessEnd(fds[1])),
-                    os.stat(f"/proc/{init}").st_mtime,
+                    _started_at(init),
                 )
         return None
 
     async def _clear_dead(self, identity: Identity) -> None:
         """Remove what a container left that ended while no daemon looked."""
         await asyncio.to_thread(clear, self._host.mounts, identity, pivot=not self._host.running)
+
+
+def _started_at(pid: int) -> float:
+    """When a process started, about; now, if it has ended since somebody saw it."""
+    try:
+        return os.stat(f"/proc/{pid}").st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def start_request(spec: StartSpec) -> dict[str, object]:

@@ -2,9 +2,17 @@
 
     DIRECTORY/exit   {"status": WAIT_STATUS, "time": SECONDS}   written when init has ended, for whoever asks, later
 
-It is forked before anything is prepared, so that it holds no memory but its own, and gets what the start child prepared
-by message: configuration, and descriptors of detached mounts. They are attached in a mount namespace of its own:
-nothing is ever mounted on the host, and what is mounted goes when this process does.
+    start child                          monitor
+    fork() ────────────────────────────> session and mount namespace of its own
+    attach() <────────────────────────── READY
+    mounts, in that namespace
+    go() ──── plan, end-of-file ───────> configure
+    <──────── what is wrong with it ──── or end-of-file: start the container
+
+Each page that the monitor writes to is memory for as long as the container runs, and it writes to each object that it
+so much as looks at: to its reference count. So it is forked when the start child has touched nothing yet, leaves to
+that one what it can, and does the rest in one function, by global names that need no search. What is mounted in its
+namespace is never seen on the host, and goes when the monitor does.
 """
 
 from __future__ import annotations
@@ -12,15 +20,26 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import signal
-import socket
 import time
+from _signal import SIG_DFL, SIGCHLD, SIGPIPE  # type: ignore[import-not-found]
+from _signal import signal as set_signal
+from collections.abc import Sequence
+from os import _exit, close, closerange, dup2, pipe, putenv, read, setsid, unsetenv, write
+from os import fork as fork_process
+from os import open as open_file
 
-import _lxc
+from _lxc import Container
 
-from lxdpy.linux import mount, packet
+from lxdpy.errors import InvalidRequestError, WorkerError
+from lxdpy.linux import mount
+from lxdpy.linux.mount import CLONE_NEWNS, unshare
 
-_STDIO = (0, 1, 2)
+_READ_BYTES = 16 * 1024
+_READY = b"\0"
+_PLAN_FD, _ANSWER_FD = 3, 4
+_MAX_FD = os.sysconf("SC_OPEN_MAX")
+_TERMINAL = os.O_RDWR | os.O_NOCTTY
+_ESCAPE = "surrogateescape"
 
 
 class _LxcContainer(ctypes.Structure):
@@ -49,71 +68,161 @@ class _PyContainer(ctypes.Structure):
     )
 
 
-def run(sock: socket.socket) -> None:
-    """Be the monitor of the container that the message on `sock` describes; returns when it has ended.
+class Plan:
+    """What a monitor starts."""
 
-    {"error": text} is sent back when it can't be configured; else `sock` is closed just before the start.
-    """
-    os.setsid()
-    received = packet.receive(sock)
-    if received is None:
-        return
-    plan, fds = received
-    directory = str(plan["directory"])
-    try:
-        container = _configure(plan, fds)
-        _prepare_process(init=bool(plan["init"]))
-    except OSError as exc:
-        packet.send(sock, {"error": f"{exc.strerror} {exc.filename or ''}".strip()})
-        return
-    except ValueError as exc:
-        packet.send(sock, {"error": str(exc)})
-        return
-    argv = tuple(str(word) for word in _list(plan["argv"]))
-    sock.close()
-    # A tuple: liblxc's binding crashes on a list.
-    if container.start(bool(plan["init"]), False, True, argv):
-        status = _PyContainer.from_address(id(container)).container.contents.error_num
-        _write_exit(directory, status)
+    def __init__(
+        self,
+        name: str,
+        lxc_path: str,
+        directory: str,
+        items: Sequence[tuple[str, str]],
+        environment: Sequence[tuple[str, str]],
+        argv: Sequence[str],
+        *,
+        init: bool,
+    ) -> None:
+        self.name = name
+        self.lxc_path = lxc_path
+        self.directory = directory
+        self.items = items
+        self.environment = environment
+        self.argv = argv
+        self.init = init
+
+    def encode(self) -> bytes:
+        """As `_run` reads it: the length of the rest, and texts with a NUL between them."""
+        words = [self.name, self.lxc_path, self.directory, "init" if self.init else ""]
+        words += (str(len(self.items)), str(len(self.environment)))
+        for pair in (*self.items, *self.environment):
+            words += pair
+        data = "\0".join((*words, *self.argv)).encode("utf-8", _ESCAPE)
+        return b"%d\0%b" % (len(data), data)
 
 
-def _configure(plan: dict[str, object], fds: list[int]) -> _lxc.Container:
-    """Attach the mounts and set every configuration item. Raises OSError, and ValueError for what liblxc refuses."""
-    mount.unshare(mount.CLONE_NEWNS)
-    # The host's unmounts reach this namespace; nothing of this one reaches the host.
-    mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
-    mount.move_mount(fds[0], f"{plan['directory']}/rootfs")
-    for source, target in zip(fds[1::2], fds[2::2], strict=True):
-        mount.move_mount(source, target)
-    for fd in fds:
-        os.close(fd)
-    container = _lxc.Container(str(plan["name"]), str(plan["lxc_path"]))
+class Monitor:
+    """The start child's side."""
+
+    def __init__(self, pid: int, plan_fd: int, answer_fd: int) -> None:
+        self.pid = pid
+        self._plan_fd = plan_fd
+        self._answer_fd = answer_fd
+
+    def attach(self, mounts: Sequence[tuple[int, str | int]]) -> None:
+        """Attach each detached mount, at a path or on an open file, in the monitor's mount namespace.
+
+        The calling process enters that. Raises WorkerError.
+        """
+        answer = os.read(self._answer_fd, len(_READY))
+        if answer != _READY:
+            answer += self._rest()
+            raise WorkerError(f"Cannot make a mount namespace: {answer.decode() or 'the monitor died'}")
+        try:
+            fd = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                mount.setns(fd, CLONE_NEWNS)
+            finally:
+                os.close(fd)
+            # The host's unmounts reach this namespace; nothing of this one reaches the host.
+            mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
+            for source, target in mounts:
+                mount.move_mount(source, target)
+        except OSError as exc:
+            raise WorkerError(f"Cannot attach the root file system: {exc.strerror} {exc.filename or ''}") from exc
+
+    def go(self, plan: Plan) -> None:
+        """Let it start the container; returns when it does. Raises InvalidRequestError for what liblxc refuses."""
+        data = memoryview(plan.encode())
+        try:
+            while data:
+                data = data[os.write(self._plan_fd, data) :]
+        except BrokenPipeError:
+            # It has died: whoever waits until the container runs is told.
+            pass
+        os.close(self._plan_fd)
+        if refused := self._rest():
+            raise InvalidRequestError(refused.decode("utf-8", _ESCAPE))
+
+    def _rest(self) -> bytes:
+        """What it says until it starts the container, or dies."""
+        with open(self._answer_fd, "rb") as file:
+            return file.read()
+
+
+def fork() -> Monitor:
+    """Fork a monitor, which waits for what is to be started. It ends when the caller does before that."""
+    plan_read, plan_write = pipe()
+    answer_read, answer_write = pipe()
+    pid = fork_process()
+    if pid == 0:
+        try:
+            dup2(plan_read, _PLAN_FD)
+            dup2(answer_write, _ANSWER_FD)
+            closerange(_ANSWER_FD + 1, _MAX_FD)
+            _run()
+        except Exception as exc:  # noqa: BLE001 - told to the start child, if it still listens
+            write(_ANSWER_FD, f"{type(exc).__name__}: {exc}".encode("utf-8", _ESCAPE))
+        finally:
+            _exit(1)
+    os.close(plan_read)
+    os.close(answer_write)
+    return Monitor(pid, plan_write, answer_read)
+
+
+def _run() -> None:
+    """Be the monitor of the container that the plan describes; ends this process when the container has ended."""
+    setsid()
+    unshare(CLONE_NEWNS)
+    write(_ANSWER_FD, _READY)
+    data = b""
+    while part := read(_PLAN_FD, _READ_BYTES):
+        data += part
+    length, _, data = data.partition(b"\0")
+    if not length or len(data) != int(length):
+        # The start child was killed.
+        return
+    name, lxc_path, directory, init, items, environment, data = data.split(b"\0", 6)
+    container = Container(name.decode(), lxc_path.decode())
     container.clear_config()
-    for key, value in _pairs(plan["items"]):
-        if not container.set_config_item(key, value):
-            raise ValueError(f'liblxc refuses the configuration item {key} = "{value}"')
-    for key, value in _pairs(plan["environment"]):
-        # By name alone liblxc takes the value from its own environment: no value passes through its parser.
-        os.environ[key] = value
-        accepted = container.set_config_item("lxc.environment", key)
-        del os.environ[key]
-        if not accepted:
-            raise ValueError(f"liblxc refuses the environment variable {key}")
-    return container
-
-
-def _prepare_process(*, init: bool) -> None:
-    """Keep nothing of the daemon's, and nothing that the container would inherit."""
-    # Only where stdio is a terminal does lxc-init get the container's console instead: a pty master counts as one.
-    fd = os.open("/dev/ptmx" if init else "/dev/null", os.O_RDWR | os.O_NOCTTY)
-    for stdio in _STDIO:
-        os.dup2(fd, stdio)
-    os.close(fd)
-    os.chdir("/")
-    # Python ignores these, and a container's init would inherit that.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # One pair after the other, in memory that is used again: all strings at once would take pages of every size class.
+    position = 0
+    for number in range(-int(items), int(environment)):
+        middle = data.index(0, position)
+        end = data.index(0, middle + 1)
+        key = data[position:middle].decode()
+        if number < 0:
+            if not container.set_config_item(key, data[middle + 1 : end].decode()):
+                write(
+                    _ANSWER_FD,
+                    b'liblxc refuses the configuration item %b = "%b"' % tuple(data[position:end].split(b"\0")),
+                )
+                return
+        else:
+            # By name alone liblxc takes the value from its own environment: no value passes through its parser.
+            putenv(data[position:middle], data[middle + 1 : end])
+            if not container.set_config_item("lxc.environment", key):
+                write(_ANSWER_FD, b"liblxc refuses the environment variable %b" % data[position:middle])
+                return
+            unsetenv(data[position:middle])
+        position = end + 1
+    argv = tuple([word.decode("utf-8", _ESCAPE) for word in data[position:].split(b"\0")])
+    if init:
+        # Only where stdio is a terminal does lxc-init get the container's console instead: a pty master counts as one.
+        terminal = open_file("/dev/ptmx", _TERMINAL)
+        dup2(terminal, 0)
+        close(terminal)
+    # /dev/null, or that: nothing of the daemon's, which the container would inherit.
+    dup2(0, 1)
+    dup2(0, 2)
+    # The fork server ignores these, and so would the container's init.
+    set_signal(SIGCHLD, SIG_DFL)
+    set_signal(SIGPIPE, SIG_DFL)
+    closerange(_PLAN_FD, _ANSWER_FD + 1)
+    # A tuple: liblxc's binding crashes on a list.
+    if container.start(bool(init), False, True, argv):
+        status = _PyContainer.from_address(id(container)).container.contents.error_num
+        _write_exit(directory.decode(), status)
+        _exit(0)
 
 
 def _write_exit(directory: str, status: int) -> None:
@@ -122,13 +231,3 @@ def _write_exit(directory: str, status: int) -> None:
     with open(temporary, "w", encoding="ascii") as file:
         json.dump({"status": status, "time": time.time()}, file)
     os.rename(temporary, f"{directory}/exit")
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError(f"Expected a list, got {value!r}")
-    return value
-
-
-def _pairs(value: object) -> list[tuple[str, str]]:
-    return [(str(key), str(item)) for key, item in (tuple(_list(pair)) for pair in _list(value))]

@@ -1,10 +1,10 @@
 """Start one container: prepare its root file system, let a monitor start it, report when it runs.
 
-start child                              monitor (monitor.py)
-fork ──────────────────────────────────> setsid, wait
-idmapped layers -> overlay (detached)
+start child                              monitor (monitor.py), forked ahead of everything
+idmapped layers -> overlay (detached)    own mount namespace
 user, cwd, argv[0], files in the rootfs
-configuration, mount fds ──────────────> own mount namespace, attach, configure
+attach the mounts there
+configuration ─────────────────────────> configure
                                          liblxc start, in the foreground
 asks liblxc for init's pid <──────────── answers once the container runs
 DIRECTORY/run.json, then the daemon
@@ -20,7 +20,6 @@ import os
 import re
 import select
 import signal
-import socket
 import time
 from contextlib import ExitStack
 
@@ -28,7 +27,7 @@ import _lxc
 
 from lxdpy.drivers.overlay.stack import Owner, clone_file, mount_stack
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
-from lxdpy.linux import packet, process
+from lxdpy.linux import process
 from lxdpy.linux.idmap import open_userns
 from lxdpy.workers.lifecycle import accounts, config, monitor
 from lxdpy.workers.lifecycle.rootfs import Rootfs
@@ -40,8 +39,9 @@ _LOG_TAIL_BYTES = 64 * 1024
 _STALE = ("exit", "exit.tmp", "run.json", "run.json.tmp", "lxc.log")
 
 
-def start(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
-    """Do a start job: `request` is a StartSpec as JSON; fds hold the user namespace of its id map, if one is at hand.
+def start(request: dict[str, object], channel: Channel, fds: list[int], waiting: monitor.Monitor) -> None:
+    """Do a start job: `request` is a StartSpec as JSON; fds hold the user namespace of its id map, if one is at hand;
+    `waiting` becomes the container's monitor.
 
     Sends {"userns"} with a descriptor when it had to make one, {"monitor"} with a pidfd, then {"running"} with init's
     pidfd, or without when the container has ended already. Raises what base.Containers.start promises; then nothing is
@@ -54,35 +54,21 @@ def start(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
     for name in _STALE:
         _unlink(f"{spec.directory}/{name}")
     os.makedirs(f"{spec.directory}/rootfs", exist_ok=True)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        channel.close()
-        for fd in fds:
-            os.close(fd)
-        _be_monitor(theirs)
-    theirs.close()
-    pidfd = os.pidfd_open(pid)
+    pidfd = os.pidfd_open(waiting.pid)
     try:
-        channel.send({"monitor": pid}, (pidfd,))
+        channel.send({"monitor": waiting.pid}, (pidfd,))
         with ExitStack() as stack:
             plan, mounts = _prepare(spec, channel, fds, stack)
-            try:
-                packet.send(ours, plan, mounts)
-                refused = packet.receive(ours)
-            except ConnectionError:
-                refused = None
-        if refused is not None:
-            raise InvalidRequestError(f'Cannot start instance "{spec.name}": {refused[0]["error"]}')
+            waiting.attach(mounts)
+        waiting.go(plan)
         init_pid = _wait_until_running(spec, container, pidfd)
     except BaseException as exc:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        os.waitpid(waiting.pid, 0)
         if isinstance(exc, InvalidRequestError) and "Cannot start" not in str(exc):
             raise type(exc)(f'Cannot start instance "{spec.name}": {exc}') from exc
         raise
-    _report(spec, channel, pid, init_pid)
+    _report(spec, channel, waiting.pid, init_pid)
 
 
 class Spec:
@@ -109,18 +95,10 @@ class Spec:
         """Mount the layers as on old kernels, whatever this one can do."""
 
 
-def _be_monitor(sock: socket.socket) -> None:
-    """Run the monitor in this process, and end it."""
-    code = 1
-    try:
-        monitor.run(sock)
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def _prepare(spec: Spec, channel: Channel, fds: list[int], stack: ExitStack) -> tuple[dict[str, object], list[int]]:
-    """What the monitor needs: the plan, and [root mount, (file mount, its target) ...], closed by `stack`."""
+def _prepare(
+    spec: Spec, channel: Channel, fds: list[int], stack: ExitStack
+) -> tuple[monitor.Plan, list[tuple[int, str | int]]]:
+    """What the monitor needs: the plan, and (detached mount, where it goes) pairs; `stack` closes descriptors."""
     owner = _owner(spec, channel, fds)
     root_fd = mount_stack(
         spec.lowers, f"{spec.directory}/rw", owner, f"{spec.directory}/rootfs", by_name=spec.mount_by_name
@@ -136,15 +114,16 @@ def _prepare(spec: Spec, channel: Channel, fds: list[int], stack: ExitStack) -> 
     if not any(key == "lxc.mount.entry" for key, _ in spec.items):
         # A program may well lie in a volume, which is not mounted yet.
         rootfs.check_executable(spec.argv[0], environment["PATH"], spec.cwd)
-    mounts = [root_fd]
+    mounts: list[tuple[int, str | int]] = [(root_fd, f"{spec.directory}/rootfs")]
     for source, target in spec.files:
         try:
-            mounts.append(clone_file(source, owner))
+            file_fd = clone_file(source, owner)
         except OSError as exc:
             raise WorkerError(f"Cannot show {source} in the container: {exc.strerror}") from exc
-        stack.callback(os.close, mounts[-1])
-        mounts.append(rootfs.make_file(target))
-        stack.callback(os.close, mounts[-1])
+        stack.callback(os.close, file_fd)
+        target_fd = rootfs.make_file(target)
+        stack.callback(os.close, target_fd)
+        mounts.append((file_fd, target_fd))
     items = [
         *config.defaults(spec.directory, spec.cgroup, spec.idmap),
         ("lxc.init.uid", str(account.uid)),
@@ -155,15 +134,15 @@ def _prepare(spec: Spec, channel: Channel, fds: list[int], stack: ExitStack) -> 
         items.append(("lxc.init.groups", ",".join(str(group) for group in account.groups)))
     if not any(key.startswith("lxc.net.") for key, _ in spec.items):
         items.append(("lxc.net.0.type", "empty"))
-    plan: dict[str, object] = {
-        "name": spec.name,
-        "lxc_path": spec.lxc_path,
-        "directory": spec.directory,
-        "items": [*items, *spec.items],
-        "environment": list(environment.items()),
-        "argv": spec.argv,
-        "init": spec.init,
-    }
+    plan = monitor.Plan(
+        spec.name,
+        spec.lxc_path,
+        spec.directory,
+        [*items, *spec.items],
+        list(environment.items()),
+        spec.argv,
+        init=spec.init,
+    )
     return plan, mounts
 
 
