@@ -544,7 +544,7 @@ def test_worker_is_confined(state: Path, registry: FaultyRegistry) -> None:
     async def body(store: LayerStore) -> None:
         pulling = asyncio.create_task(store.materialize(requests([layer()], registry.url), NoProgress()))
         pid = await child(store)
-        kept = "%016x" % sum(1 << number for number in (0, 1, 3, 4, 21, 27, 31))
+        kept = f"{sum(1 << number for number in (0, 1, 3, 4, 21, 27, 31)):016x}"
         while process_status(pid)["CapEff"] != kept:
             await asyncio.sleep(0.01)
         status = process_status(pid)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.drivers.store import trash
 from lxdpy.errors import LayerError
+from lxdpy.linux.remove import remove
 from lxdpy.workers.layers.tree import MAX_DEPTH, MAX_PATH_BYTES
 from tests.fakes.tars import MTIME, Tar, header
 from tests.system.unpacking import Layers, is_opaque, is_whiteout, tree
@@ -41,7 +41,7 @@ def layers(tmp_path: Path) -> Iterator[Layers]:
     assert (layers.canary / "file").read_text() == "untouched"
     # pytest's own rmtree can't go a thousand levels deep.
     for path in tmp_path.iterdir():
-        trash.remove(path)
+        remove(path)
 
 
 # ---------------------------------------------------------------- plain entries

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.drivers.store import trash
 from lxdpy.errors import LayerError
+from lxdpy.linux.remove import remove
 from tests.fakes.tars import MTIME, Tar
 from tests.system.unpacking import Layers, is_opaque, is_whiteout, tree
 
@@ -27,7 +27,7 @@ def layers(tmp_path: Path) -> Iterator[Layers]:
     assert len(os.listdir("/proc/self/fd")) == before
     assert (layers.canary / "file").read_text() == "untouched"
     for path in tmp_path.iterdir():
-        trash.remove(path)
+        remove(path)
 
 
 def facts(path: Path) -> tuple[int, int, int, int]:
@@ -149,18 +149,18 @@ def test_symlink_loops_below(layers: Layers) -> None:
     with pytest.raises(LayerError, match="symlinks"):
         layers.stack(Tar().symlink("a", "b").symlink("b", "a"), Tar().file("a/f"))
     for path in (layers.canary.parent / "spare").iterdir():
-        trash.remove(path)
+        remove(path)
     with pytest.raises(LayerError):
         layers.stack(Tar().symlink("a", "a/x"), Tar().file("a/f"))
     for path in (layers.canary.parent / "spare").iterdir():
-        trash.remove(path)
+        remove(path)
 
 
 def test_symlink_onto_a_file(layers: Layers) -> None:
     with pytest.raises(LayerError, match="no directory"):
         layers.stack(Tar().symlink("a", "f"), Tar().file("f").file("a/x"))
     for path in (layers.canary.parent / "spare").iterdir():
-        trash.remove(path)
+        remove(path)
 
 
 def test_directory_entry_replaces_symlink(layers: Layers) -> None:
