@@ -5,7 +5,7 @@ The file (`lxdpy daemon --config FILE`, default /etc/lxdpy/lxdpy.toml when it ex
     [workers]
     lifecycle = 8                 # liblxc jobs at once
     downloads = 6                 # blobs at once, of all images together
-    unpacks = 4                   # unpacking processes at once (default: number of cores)
+    unpacks = 4                   # unpacking processes at once (default: two a core, which evens out their sizes)
 
     [registry."docker.io"]
     mirrors = ["mirror.example:5000"]
@@ -55,7 +55,7 @@ class WorkerConfig:
 
     lifecycle: int = 8
     downloads: int = 6
-    unpacks: int = field(default_factory=lambda: max(2, min(os.cpu_count() or 2, 8)))
+    unpacks: int = field(default_factory=lambda: min(2 * (os.cpu_count() or 1), 16))
 
 
 @dataclass(frozen=True, slots=True)
