@@ -1,12 +1,14 @@
 """What routes stand on: the services, and the parts of a request."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request, WebSocket
 from pydantic import BaseModel, ValidationError
 
-from lxdpy.errors import InvalidRequestError
+from lxdpy.errors import ConflictError, InvalidRequestError
 
 if TYPE_CHECKING:
     from lxdpy.config import Config
@@ -21,6 +23,7 @@ MAX_BODY_BYTES = 4 << 20
 _MAX_INTEGER = 2**31
 
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,28 @@ async def body(request: Request, model: type[Body]) -> Body:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidRequestError(f"Invalid request body: {where + ': ' if where else ''}{first['msg']}") from exc
+
+
+async def while_connected(request: Request, waiting: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for something that may take for ever, and no longer than the client does.
+
+    The request's body must not be wanted any more. Raises ConflictError, for nobody, when the client is gone.
+    """
+    tasks = (asyncio.create_task(waiting), asyncio.create_task(_gone(request)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ConflictError("The client is gone")
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def recursion(request: Request) -> int:

@@ -150,7 +150,10 @@ class Store(Protocol):
         """One layer, if it is whole."""
 
     async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
-        """Remove layers and blobs that are neither in `keep_*` nor in use by a running job."""
+        """Remove layers and blobs that are neither in `keep_*` nor in use by a running job.
+
+        What goes is gone for everybody before the first pause: `keep_*` can't be out of date.
+        """
 
     async def close(self) -> None:
         """Cancel running jobs and end the workers."""

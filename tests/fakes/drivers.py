@@ -118,9 +118,6 @@ class FakeStore:
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
         self.failure: Exception | None = None
-        self.collecting = asyncio.Event()
-        """Cleared, it holds a collection up."""
-        self.collecting.set()
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
 
     def read_blob(self, digest: Digest) -> bytes | None:
@@ -157,7 +154,6 @@ class FakeStore:
 
     async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
         self.kept = (keep_layers, keep_blobs)
-        await self.collecting.wait()
         layers = [layer for layer in self.layers if layer not in keep_layers and layer not in self.held]
         blobs = [digest for digest in self.blobs if digest not in keep_blobs]
         for layer in layers:

@@ -1,12 +1,10 @@
 """`/1.0/instances`: list, make, read, change, delete; what they do, print and how they ended."""
 
-from collections.abc import AsyncIterator
-
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from lxdpy.api import envelope, filtering
-from lxdpy.api.deps import body, flag, in_project, integer, recursion, services
+from lxdpy.api.deps import body, flag, in_project, integer, recursion, services, while_connected
 from lxdpy.api.edge import instances_prefix
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
@@ -173,7 +171,8 @@ async def put_state(request: Request) -> Response:
 async def wait_instance(request: Request) -> Response:
     """Wait until an instance is stopped, or the time is over: `status` says which (extension instance_exit_status)."""
     timeout = integer(request, "timeout", -1)
-    state = await services(request).instances.wait(request.path_params["name"], None if timeout < 0 else timeout)
+    waiting = services(request).instances.wait(request.path_params["name"], None if timeout < 0 else timeout)
+    state = await while_connected(request, waiting)
     return envelope.sync(schema.render_exit(state))
 
 
@@ -205,17 +204,8 @@ async def get_console(request: Request) -> Response:
     """The console log: stdout and stderr of the instance's process."""
     console = services(request).instances.console_log(request.path_params["name"])
     tail = integer(request, "tail", -1)
-    lines = None if tail < 0 else tail
-    if flag(request, "follow"):
-        return StreamingResponse(_until_gone(request, console.follow(lines)), media_type=_TEXT)
-    return Response(await console.read(lines), media_type=_TEXT)
-
-
-async def _until_gone(request: Request, text: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for part in text:
-        yield part
-        if await request.is_disconnected():
-            return
+    text = console.read(None if tail < 0 else tail, follow=flag(request, "follow"))
+    return StreamingResponse(text, media_type=_TEXT)
 
 
 @router.get("/1.0/instances/{name}/logs", **documented(list[str]))

@@ -4,7 +4,7 @@ from fastapi import Request, Response, WebSocket
 
 from lxdpy.api import envelope, errors
 from lxdpy.api.connection import WebsocketConnection
-from lxdpy.api.deps import flag, in_project, integer, recursion, services
+from lxdpy.api.deps import flag, in_project, integer, recursion, services, while_connected
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas.operations import Operation
 from lxdpy.errors import InvalidRequestError, LxdpyError, NotFoundError
@@ -51,7 +51,7 @@ async def wait_operation(request: Request) -> Response:
     """Wait for the end, or until the time is over: the operation's status tells which."""
     operation = services(request).operations.get(request.path_params["id"])
     timeout = integer(request, "timeout", -1)
-    await operation.wait(None if timeout < 0 else timeout)
+    await while_connected(request, operation.wait(None if timeout < 0 else timeout))
     return envelope.sync(operation.render())
 
 

@@ -75,7 +75,6 @@ class ImageService:
         self._pinned_layers: Counter[str] = Counter()
         self._pinned_blobs: Counter[Digest] = Counter()
         self._referrers: list[Callable[[], Iterable[Uses]]] = []
-        self._collecting = asyncio.Lock()
         self._changing = asyncio.Lock()
         """Held while images or aliases change, so that memory and database agree."""
 
@@ -266,10 +265,8 @@ class ImageService:
         """Record a pulled image under its reference."""
         async with self._changing:
             image = self._record(resolved, layer_ids)
-            # A collection that began before must not take the documents, which it does not know.
             with self.pin(image.layers, image.blobs):
-                async with self._collecting:
-                    await asyncio.to_thread(self._write_documents, resolved)
+                await asyncio.to_thread(self._write_documents, resolved)
                 known = self._images.get(image.fingerprint)
                 alias = self._aliases.get(resolved.reference.familiar)
                 new_alias = AliasRecord(
@@ -336,17 +333,17 @@ class ImageService:
 
     async def collect(self) -> Collected:
         """Remove layers and blobs that nothing refers to."""
-        async with self._collecting:
-            layers = set(self._pinned_layers)
-            blobs = set(self._pinned_blobs)
-            for image in self._images.values():
-                layers.update(image.layers)
-                blobs.update(image.blobs)
-            for uses in self._referrers:
-                for used_layers, used_blobs in uses():
-                    layers.update(used_layers)
-                    blobs.update(used_blobs)
-            collected = await self._store.collect(layers, blobs)
+        layers = set(self._pinned_layers)
+        blobs = set(self._pinned_blobs)
+        for image in self._images.values():
+            layers.update(image.layers)
+            blobs.update(image.blobs)
+        for uses in self._referrers:
+            for used_layers, used_blobs in uses():
+                layers.update(used_layers)
+                blobs.update(used_blobs)
+        # The store decides before its first pause: nothing can come to rely on what goes.
+        collected = await self._store.collect(layers, blobs)
         if collected.layers or collected.blobs:
             logger.info("Collected %d layers and %d blobs", collected.layers, collected.blobs)
         return collected

@@ -160,7 +160,12 @@ class InstanceService:
     def console_log(self, name: str) -> ConsoleLog:
         """What its init has printed. Raises NotFoundError."""
         runtime = self._roster.get(name)
-        return ConsoleLog(self._directories.path(name) / "console.log", lambda: runtime.container is None)
+        container = runtime.container
+        # That of a later start is another log.
+        return ConsoleLog(
+            self._directories.path(name) / "console.log",
+            lambda: container is None or runtime.container is not container,
+        )
 
     async def log_files(self, name: str) -> list[str]:
         """Names of its log files. Raises NotFoundError."""

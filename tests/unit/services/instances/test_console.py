@@ -1,9 +1,14 @@
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
 
 from lxdpy.services.instances.console import ConsoleLog
+
+
+async def whole(log: ConsoleLog, tail: int | None = None) -> bytes:
+    return b"".join([part async for part in log.read(tail)])
 
 
 @pytest.mark.parametrize(
@@ -14,11 +19,11 @@ def test_read_undoes_the_terminal(tmp_path: Path, tail: int | None, expected: by
     path = tmp_path / "console.log"
     # "b\r\n" as the process wrote it is "b\r\r\n" behind a pty.
     path.write_bytes(b"a\r\nb\r\r\nc\r\n")
-    assert asyncio.run(ConsoleLog(path, lambda: True).read(tail)) == expected
+    assert asyncio.run(whole(ConsoleLog(path, lambda: True), tail)) == expected
 
 
 def test_missing_log_is_empty(tmp_path: Path) -> None:
-    assert asyncio.run(ConsoleLog(tmp_path / "none", lambda: True).read()) == b""
+    assert asyncio.run(whole(ConsoleLog(tmp_path / "none", lambda: True), 5)) == b""
 
 
 def test_follow_gives_everything_until_the_end(tmp_path: Path) -> None:
@@ -28,7 +33,7 @@ def test_follow_gives_everything_until_the_end(tmp_path: Path) -> None:
 
     async def scenario() -> list[bytes]:
         got: list[bytes] = []
-        async for text in ConsoleLog(path, ended.is_set).follow(tail=1):
+        async for text in ConsoleLog(path, ended.is_set).read(tail=1, follow=True):
             got.append(text)
             if len(got) == 1:
                 # A CR LF that is cut between two reads stays one line break.
@@ -41,3 +46,13 @@ def test_follow_gives_everything_until_the_end(tmp_path: Path) -> None:
         return got
 
     assert asyncio.run(scenario()) == [b"two\n", b"three", b"\nfour"]
+
+
+def test_last_lines_of_a_large_log(tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    lines = [b"x" * random.Random(number).randrange(900) + b"\n" for number in range(3000)]
+    for ending in (b"", b"no end of line"):
+        path.write_bytes(b"".join(lines) + ending)
+        for count in (1, 2, 700, 2999, 3000, 4000):
+            wanted = [*lines, ending] if ending else lines
+            assert asyncio.run(whole(ConsoleLog(path, lambda: False), count)) == b"".join(wanted[-count:])
