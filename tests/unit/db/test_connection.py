@@ -76,3 +76,18 @@ def test_a_lease_needs_its_instance(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         asyncio.run(database.run(lambda db: leases.put(db, lease)))
     database.close()
+
+
+def test_other_users_cannot_read_it(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    asyncio.run(database.run(insert))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    database.close()
+
+
+def test_what_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"this is no database " * 100)
+    with pytest.raises(WorkerError, match="Cannot open database"):
+        Database(tmp_path / "db")
+    with pytest.raises(WorkerError, match="Cannot open database"):
+        Database(tmp_path / "missing" / "db")

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, RegistryError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, RegistryError, WorkerError
 from lxdpy.oci.digest import Digest
 from lxdpy.progress import NoProgress
 from lxdpy.services.images import ImageSource
@@ -191,3 +191,56 @@ def test_servers(server: str, alias: str, registry: str) -> None:
 def test_bad_servers(server: str) -> None:
     with pytest.raises(InvalidRequestError, match="Invalid image server"):
         ImageSource(alias="a", server=server).reference("docker.io")
+
+
+def test_one_of_two_who_want_an_alias_gets_it(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        fingerprint = await pull(host)
+        results = await asyncio.gather(
+            *(host.images.add_alias("mine", fingerprint, text) for text in "ab"), return_exceptions=True
+        )
+        assert [type(result).__name__ for result in results] == ["AliasRecord", "ConflictError"]
+        await host.images.load()
+        assert host.images.alias("mine").description == "a"
+
+    play(scenario)
+
+
+def test_no_alias_points_at_an_image_that_was_deleted_meanwhile(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        fingerprint = await pull(host)
+        deleting = asyncio.create_task(host.images.delete(fingerprint))
+        await asyncio.sleep(0)
+        with pytest.raises(NotFoundError):
+            await host.images.add_alias("mine", fingerprint, "")
+        await deleting
+        assert host.images.aliases() == []
+        for name in ("mine", "alpine:3.20"):
+            with pytest.raises(NotFoundError):
+                host.images.lookup(name)
+
+    play(scenario)
+
+
+def test_an_image_stays_when_its_deletion_fails(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        fingerprint = await pull(host)
+        await host.database.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        with pytest.raises(WorkerError):
+            await host.images.delete(fingerprint)
+        assert host.images.get(fingerprint).fingerprint == fingerprint
+        assert host.images.lookup("alpine:3.20").fingerprint == fingerprint
+
+    play(scenario)
+
+
+def test_a_description_outlives_a_new_pull(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        fingerprint = await pull(host)
+        await host.images.delete_alias("alpine:3.20")
+        await host.images.add_alias("alpine:3.20", fingerprint, "ours")
+        await pull(host, ALPINE, b"newer")
+        assert host.images.alias("alpine:3.20").description == "ours"
+        assert host.images.alias("alpine:3.20").fingerprint != fingerprint
+
+    play(scenario)

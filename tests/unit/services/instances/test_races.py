@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from lxdpy.db import instances as table
+from lxdpy.db import leases
 from lxdpy.drivers.base import ExitStatus
 from lxdpy.errors import ConflictError, LxdpyError, NotFoundError, WorkerError
+from lxdpy.operations import Requestor, current_requestor
 from lxdpy.progress import NoProgress
 from lxdpy.services.instances import Action, Instance, InstanceSettings, InstanceStatus, NewInstance, Stop
 from tests.unit.services.conftest import Host
@@ -261,3 +263,45 @@ def test_an_instance_of_a_damaged_image_is_listed_and_deleted(play: Play) -> Non
         await host.instances.delete("web")
 
     play(first, second)
+
+
+def test_an_end_is_not_the_doing_of_whoever_started_it(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        current_requestor.set(Requestor("alice"))
+        container = await create(host)
+        assert container is not None
+        seen: list[Requestor | None] = []
+
+        async def released() -> ExitStatus:
+            seen.append(current_requestor.get())
+            return ExitStatus(0, None)
+
+        container.released = released  # type: ignore[method-assign]
+        container.ended.set()
+        await host.instances.wait("web", 5)
+        assert seen == [None]
+        assert host.events[-1][0] == "instance-stopped"
+
+    play(scenario)
+
+
+def test_an_address_that_a_cancelled_start_took_is_not_given_twice(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await create(host, "a", start=False)
+        await create(host, "b", start=False)
+        for pauses in range(40):
+            starting = asyncio.create_task(host.instances.start("a"))
+            await steps(pauses)
+            starting.cancel()
+            result = (await asyncio.gather(starting, return_exceptions=True))[0]
+            assert isinstance(result, asyncio.CancelledError | None)
+            known = host.networks.leases("lxdpybr0")
+            assert await host.database.run(leases.load) == known
+            if result is None:
+                await host.instances.stop("a", Stop(force=True))
+            assert host.instances.get("a").status is InstanceStatus.STOPPED
+        await host.instances.start("b")
+        found = [lease.address for lease in host.networks.leases("lxdpybr0")]
+        assert len(set(found)) == len(found)
+
+    play(scenario)
