@@ -186,7 +186,10 @@ def test_signal(with_containers: With, spec: Spec) -> None:
             null = os.open("/dev/null", os.O_RDWR)
             process = await container.exec(ExecSpec(("sleep", "100"), ()), null, null, null)
             os.close(null)
-            assert os.stat(f"/proc/{process.pid}").st_uid == 1_000_000
+            # The pid is known before the process is who it is to be.
+            async with asyncio.timeout(5):
+                while os.stat(f"/proc/{process.pid}").st_uid != 1_000_000:
+                    await asyncio.sleep(0.01)
             process.signal(signal.SIGKILL)
             assert await process.wait() == ExitStatus(None, signal.SIGKILL)
             process.signal(signal.SIGKILL)

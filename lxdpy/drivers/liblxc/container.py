@@ -16,6 +16,7 @@ from lxdpy.drivers.liblxc.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import BusyError, ConflictError, WorkerError
 from lxdpy.linux.cgroup import CgroupMounts
+from lxdpy.linux.own_cgroup import expect_moves, open_procs
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Host:
         self.zygote = zygote
         self.jobs = jobs
         self.mounts = mounts
+        self.procs_fd = open_procs()
         self.running: dict[str, Container] = {}
         """By cgroup."""
 
@@ -205,9 +207,10 @@ class Container:
 
     async def _released(self) -> ExitStatus:
         """What is due once the monitor has ended."""
-        await self._monitor.wait()
         if self._init is not None:
             await self._init.wait()
+        # The monitor removes network interfaces now, and then leaves its cgroups.
+        await asyncio.gather(self._monitor.wait(), asyncio.to_thread(expect_moves, self._host.procs_fd))
         if self._console is not None:
             self._console[0].close()
             self._console = None

@@ -11,6 +11,7 @@ import sys
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))]
 sys.path.append("/usr/lib/python3/dist-packages")
 
+from lxdpy.linux import own_cgroup  # noqa: E402
 from lxdpy.linux.heap import fill_holes  # noqa: E402
 from lxdpy.workers import zygote  # noqa: E402
 from lxdpy.workers.lifecycle import exec as execute  # noqa: E402
@@ -30,18 +31,19 @@ START = b'J{"job":"start",'
 class Child:
     """One child of the fork server, and its job."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroup_fd: int) -> None:
+        self._cgroup_fd = cgroup_fd
         self._monitor: monitor.Monitor | None = None
 
     def ahead(self, packet: bytes) -> None:
         """Fork the monitor of a container that is to be started while memory is as small as it ever is."""
         if packet.startswith(START):
-            self._monitor = monitor.fork()
+            self._monitor = monitor.fork(self._cgroup_fd)
 
     def run(self, request: dict[str, object], channel: zygote.Channel, fds: list[int]) -> None:
         """Do the job that the request names."""
         if request["job"] == "start":
-            start.start(request, channel, fds, self._monitor or monitor.fork())
+            start.start(request, channel, fds, self._monitor or monitor.fork(self._cgroup_fd))
         else:
             JOBS[request["job"]](request, channel, fds)
 
@@ -50,6 +52,7 @@ if __name__ == "__main__":
     # For monitors, which have no memory to spare.
     os.chdir("/")
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    child = Child()
+    sock = zygote.inherited_socket()
+    child = Child(own_cgroup.open_procs())
     fill_holes()
-    zygote.serve(zygote.inherited_socket(), child.run, ahead=child.ahead)
+    zygote.serve(sock, child.run, ahead=child.ahead)

@@ -33,10 +33,11 @@ from _lxc import Container
 from lxdpy.errors import InvalidRequestError, WorkerError
 from lxdpy.linux import mount
 from lxdpy.linux.mount import CLONE_NEWNS, unshare
+from lxdpy.linux.own_cgroup import expect_moves
 
 _READ_BYTES = 16 * 1024
 _READY = b"\0"
-_PLAN_FD, _ANSWER_FD = 3, 4
+_PLAN_FD, _ANSWER_FD, _CGROUP_FD = 3, 4, 5
 _MAX_FD = os.sysconf("SC_OPEN_MAX")
 _TERMINAL = os.O_RDWR | os.O_NOCTTY
 _ESCAPE = "surrogateescape"
@@ -149,8 +150,11 @@ class Monitor:
             return file.read()
 
 
-def fork() -> Monitor:
-    """Fork a monitor, which waits for what is to be started. It ends when the caller does before that."""
+def fork(cgroup_fd: int) -> Monitor:
+    """Fork a monitor, which waits for what is to be started. It ends when the caller does before that.
+
+    `cgroup_fd` is own_cgroup.open_procs().
+    """
     plan_read, plan_write = pipe()
     answer_read, answer_write = pipe()
     pid = fork_process()
@@ -158,7 +162,8 @@ def fork() -> Monitor:
         try:
             dup2(plan_read, _PLAN_FD)
             dup2(answer_write, _ANSWER_FD)
-            closerange(_ANSWER_FD + 1, _MAX_FD)
+            dup2(cgroup_fd, _CGROUP_FD)
+            closerange(_CGROUP_FD + 1, _MAX_FD)
             _run()
         except Exception as exc:  # noqa: BLE001 - told to the start child, if it still listens
             write(_ANSWER_FD, f"{type(exc).__name__}: {exc}".encode("utf-8", _ESCAPE))
@@ -174,6 +179,8 @@ def _run() -> None:
     setsid()
     unshare(CLONE_NEWNS)
     write(_ANSWER_FD, _READY)
+    # While there is nothing to start yet.
+    expect_moves(_CGROUP_FD)
     data = b""
     while part := read(_PLAN_FD, _READ_BYTES):
         data += part
@@ -217,7 +224,7 @@ def _run() -> None:
     # The fork server ignores these, and so would the container's init.
     set_signal(SIGCHLD, SIG_DFL)
     set_signal(SIGPIPE, SIG_DFL)
-    closerange(_PLAN_FD, _ANSWER_FD + 1)
+    closerange(_PLAN_FD, _CGROUP_FD + 1)
     # A tuple: liblxc's binding crashes on a list.
     if container.start(bool(init), False, True, argv):
         status = _PyContainer.from_address(id(container)).container.contents.error_num
