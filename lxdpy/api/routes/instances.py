@@ -196,7 +196,7 @@ async def post_exec(request: Request) -> Response:
     "/1.0/instances/{name}/console",
     **documented(
         media_type=_TEXT,
-        description="What the instance's process has printed since its last start",
+        description="What the instance's process has printed",
         query={"follow": "true: until the instance stops (extension instance_console_follow)", "tail": "last N lines"},
     ),
 )

@@ -1,7 +1,7 @@
 """The console log: what an instance's init printed, kept by its monitor whether or not the daemon lives.
 
-The monitor writes what it reads from the console's pty, where the kernel turned each LF into CR LF. A log may be large:
-it is read in parts, and its last lines from its end.
+The monitor writes what it reads from the console's pty, where the kernel turned each LF into CR LF. It begins a new
+file when one is full. A log may be large: it is read in parts, and its last lines from its end.
 """
 
 import asyncio
@@ -23,39 +23,55 @@ class ConsoleLog:
 
     async def read(self, tail: int | None = None, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The log, or its last `tail` lines; with `follow` also what comes, until the instance has stopped."""
-        offset, size = await asyncio.to_thread(self._extent, tail)
-        carry = b""
-        while True:
-            # Asked before the read: what init printed last is in the file by the time it is found dead and cleared.
-            ended = self._has_ended()
-            while data := await asyncio.to_thread(self._read, offset, _PART if follow else min(_PART, size - offset)):
-                offset += len(data)
-                data = carry + data
-                carry = b"\r" if data.endswith(b"\r") else b""
-                if text := data[: len(data) - len(carry)].replace(b"\r\n", b"\n"):
-                    yield text
-            if ended or not follow:
-                if carry:
-                    yield carry
-                return
-            await asyncio.sleep(_POLL_S)
-
-    def _extent(self, tail: int | None) -> tuple[int, int]:
-        """Where the text begins that is wanted, and where it ends now."""
+        # Opening does not wait, and a thread could not give back what it opened for a caller that was cancelled.
+        file = self._open()
         try:
-            with self._path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                return (0 if tail is None else _last_lines(file, size, tail)), size
-        except FileNotFoundError:
-            return 0, 0
+            left = await asyncio.to_thread(_seek, file, tail)
+            carry = b""
+            while True:
+                # Asked before the read: what init printed last is in the file by the time it is found dead and
+                # cleared, and what it printed before a new file began is in the old one.
+                ended = self._has_ended()
+                newer = self._newer(file) if follow else None
+                while data := await asyncio.to_thread(file.read, _PART if follow else min(_PART, left)):
+                    left -= len(data)
+                    data = carry + data
+                    carry = b"\r" if data.endswith(b"\r") else b""
+                    if text := data[: len(data) - len(carry)].replace(b"\r\n", b"\n"):
+                        yield text
+                if newer is not None:
+                    file.close()
+                    file = newer
+                elif ended or not follow:
+                    if carry:
+                        yield carry
+                    return
+                else:
+                    await asyncio.sleep(_POLL_S)
+        finally:
+            file.close()
 
-    def _read(self, offset: int, size: int) -> bytes:
+    def _open(self) -> BinaryIO:
         try:
-            with self._path.open("rb") as file:
-                file.seek(offset)
-                return file.read(size)
+            return self._path.open("rb")
         except FileNotFoundError:
-            return b""
+            return open(os.devnull, "rb")
+
+    def _newer(self, file: BinaryIO) -> BinaryIO | None:
+        """The log, when it is another file by now."""
+        newer = self._open()
+        if os.path.samestat(os.fstat(newer.fileno()), os.fstat(file.fileno())):
+            newer.close()
+            return None
+        return newer
+
+
+def _seek(file: BinaryIO, tail: int | None) -> int:
+    """Go to where the wanted text begins; how many bytes there are of it now."""
+    size = file.seek(0, os.SEEK_END)
+    begin = 0 if tail is None else _last_lines(file, size, tail)
+    file.seek(begin)
+    return size - begin
 
 
 def _last_lines(file: BinaryIO, size: int, count: int) -> int:

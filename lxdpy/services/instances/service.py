@@ -175,7 +175,7 @@ class InstanceService:
     async def read_log(self, name: str, file: str) -> AsyncIterator[bytes]:
         """One of its log files, in parts. Raises NotFoundError."""
         self._roster.get(name)
-        return parts(await asyncio.to_thread(self._directories.open_log, name, file))
+        return parts(self._directories.open_log(name, file))
 
     async def delete_log(self, name: str, file: str) -> None:
         """Delete recorded output of a command. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""

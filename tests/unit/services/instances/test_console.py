@@ -56,3 +56,33 @@ def test_last_lines_of_a_large_log(tmp_path: Path) -> None:
         for count in (1, 2, 700, 2999, 3000, 4000):
             wanted = [*lines, ending] if ending else lines
             assert asyncio.run(whole(ConsoleLog(path, lambda: False), count)) == b"".join(wanted[-count:])
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_follow_goes_on_in_a_new_file(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path / "console.log"
+    if exists:
+        path.write_bytes(b"one\r\n" * 1000)
+    ended = asyncio.Event()
+
+    async def scenario() -> bytes:
+        got = b""
+        async for text in ConsoleLog(path, ended.is_set).read(tail=1, follow=True):
+            got += text
+            if got == b"one\n":
+                with path.open("ab") as file:
+                    file.write(b"two\r\n")
+                path.rename(tmp_path / "console.log.1")
+                path.write_bytes(b"three\r\n")
+            elif got.endswith(b"three\n"):
+                ended.set()
+        return got
+
+    async def main() -> bytes:
+        following = asyncio.create_task(scenario())
+        if not exists:
+            await asyncio.sleep(0.01)
+            path.write_bytes(b"one\r\n")
+        return await following
+
+    assert asyncio.run(main()) == b"one\ntwo\nthree\n"
