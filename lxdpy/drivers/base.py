@@ -288,6 +288,10 @@ class RunningContainer(Protocol):
     async def exec(self, spec: ExecSpec, stdin: int, stdout: int, stderr: int) -> ExecProcess:
         """Run a command on these file descriptors, which the caller closes. Raises WorkerError, ConflictError."""
 
+    async def open_terminal(self) -> tuple[int, int]:
+        """Master and slave of a new pty for a command: one of the container's, so that it has a name there. The caller
+        closes both. Raises WorkerError, ConflictError."""
+
     async def console(self) -> int:
         """A file descriptor of the console's pty master; the caller closes it. Raises BusyError when it is taken."""
 

@@ -66,6 +66,9 @@ class HostContainer:
         self.processes.append(HostProcess(process))
         return self.processes[-1]
 
+    async def open_terminal(self) -> tuple[int, int]:
+        return os.openpty()
+
     def kill_all(self) -> None:
         """End what a failed test left."""
         for process in self.processes:

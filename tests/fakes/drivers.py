@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -223,6 +224,9 @@ class FakeContainer:
 
     async def exec(self, spec: ExecSpec, stdin: int, stdout: int, stderr: int) -> ExecProcess:
         return FakeProcess()
+
+    async def open_terminal(self) -> tuple[int, int]:
+        return os.openpty()
 
     async def console(self) -> int:
         raise ConflictError("no console")

@@ -148,17 +148,17 @@ def test_nothing_is_inherited(with_containers: With, spec: Spec) -> None:
 def test_terminal(with_containers: With, spec: Spec, idmap: IdMap | None) -> None:
     async def body(containers: LxcContainers) -> None:
         async with running(containers, spec("sleep", "100", idmap=idmap)) as container:
-            master, slave = os.openpty()
+            master, slave = await container.open_terminal()
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-            script = "test -t 0 && echo terminal >/dev/tty; echo again >/dev/stdout; read line; echo got $line; exit 5"
+            script = "test -t 0 && echo terminal $(tty) >/dev/tty; echo again >/dev/stdout; read line; echo got $line"
             process = await container.exec(
-                ExecSpec(("sh", "-c", script), (), user="app", terminal=True), slave, slave, slave
+                ExecSpec(("sh", "-c", f"{script}; exit 5"), (), user="app", terminal=True), slave, slave, slave
             )
             os.close(slave)
             os.write(master, b"hello\n")
             assert await process.wait() == ExitStatus(5, None)
             text = os.read(master, 4096).decode()
-            assert [word in text for word in ("terminal", "again", "got hello")] == [True] * 3
+            assert [word in text for word in ("terminal /dev/pts/", "again", "got hello")] == [True] * 3
             # The terminal's line discipline reaches the command.
             process = await _cat_on_terminal(container)
             assert await process.wait() == ExitStatus(None, signal.SIGINT)
@@ -168,7 +168,7 @@ def test_terminal(with_containers: With, spec: Spec, idmap: IdMap | None) -> Non
 
 
 async def _cat_on_terminal(container: RunningContainer) -> Any:
-    master, slave = os.openpty()
+    master, slave = await container.open_terminal()
     process = await container.exec(
         ExecSpec(("sh", "-c", "echo ready; exec cat"), (), terminal=True), slave, slave, slave
     )

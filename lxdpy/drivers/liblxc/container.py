@@ -170,6 +170,15 @@ class Container:
                 self._check_running()
                 raise
 
+    async def open_terminal(self) -> tuple[int, int]:
+        """A new pty of the container's devpts. Raises ConflictError, WorkerError."""
+        self._check_running()
+        async with self._host.jobs:
+            with await self._host.zygote.job({"job": "terminal", "init_pid": self._init_pid}) as job:
+                _, fds = await job.receive(QUERY_TIMEOUT_S)
+        master, slave = fds
+        return master, slave
+
     async def console(self) -> int:
         """The console's pty master. Raises BusyError while an earlier one is open, ConflictError, WorkerError."""
         self._check_running()

@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import os
-import pty
 import signal
 import struct
 import termios
@@ -111,7 +110,7 @@ class ExecSession:
         """On a terminal, which is one websocket."""
         _, client = await sockets.connections(("control", "0"))
         with ExitStack() as ends:
-            master_fd, slave_fd = pty.openpty()
+            master_fd, slave_fd = await self._container.open_terminal()
             master = End(master_fd)
             slave = End(slave_fd, blocking=True)
             ends.callback(master.close)
