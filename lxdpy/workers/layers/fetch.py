@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from urllib.parse import unquote, urlsplit
 
-import lxdpy
 from lxdpy.drivers.base import BlobEndpoint
 from lxdpy.drivers.registry.transport import (
     CONNECT_TIMEOUT_S,
@@ -150,7 +149,7 @@ class Fetch:
         url = endpoint.url
         headers = {
             **endpoint.headers,
-            "User-Agent": f"lxdpy/{lxdpy.__version__}",
+            "User-Agent": "lxdpy",
             "Accept-Encoding": "identity",
             "Connection": "close",
         }
