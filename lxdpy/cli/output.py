@@ -86,8 +86,8 @@ def age(timestamp: str, now: datetime | None = None) -> str:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     seconds = max(0, int(((now or datetime.now(UTC)) - then).total_seconds()))
-    for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return f"{seconds} seconds"
+    length, name = next(
+        (unit for unit in ((86400, "day"), (3600, "hour"), (60, "minute")) if seconds >= unit[0]), (1, "second")
+    )
+    count = seconds // length
+    return f"{count} {name}{'' if count == 1 else 's'}"

@@ -75,7 +75,8 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
 
     fd = sys.stdin.fileno()
     saved = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    # Not TCSAFLUSH, the default: what was typed ahead is for the command.
+    tty.setraw(fd, termios.TCSADRAIN)
     try:
         yield
     finally:
