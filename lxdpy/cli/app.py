@@ -1,6 +1,6 @@
 """The command line's grammar: names, options and help. What the commands do is in the modules that they import."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,13 +19,53 @@ ARGV = "lxdpy.argv"
 class ArgvCommand(TyperCommand):
     """A command whose line may end in `-- CMD...`: all after the first `--` is kept apart, in `ctx.meta[ARGV]`."""
 
+    tail: tuple[str, ...] = ("[-- CMD...]",)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Cut the command off before the options are read."""
-        if "--" in args:
-            cut = args.index("--")
-            ctx.meta[ARGV] = args[cut + 1 :]
-            args = args[:cut]
-        return super().parse_args(ctx, args)
+        cut = self.cut(args)
+        ctx.meta[ARGV] = args[cut + 1 :] if args[cut : cut + 1] == ["--"] else args[cut:]
+        return super().parse_args(ctx, args[:cut])
+
+    def cut(self, args: list[str]) -> int:
+        """Where our own words end."""
+        return args.index("--") if "--" in args else len(args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The command comes last."""
+        return [*super().collect_usage_pieces(ctx), *self.tail]
+
+
+class ExecCommand(ArgvCommand):
+    """`NAME CMD...`, as docker takes it, or `NAME -- CMD...`, as LXD does: from CMD on nothing is an option of ours."""
+
+    tail = ("[--]", "CMD...")
+
+    def cut(self, args: list[str]) -> int:
+        """At `--`, or at the second word that is neither an option nor the value of one."""
+        options = [parameter for parameter in self.params if parameter.param_type_name == "option"]
+        valued = {name for option in options if not getattr(option, "is_flag", False) for name in option.opts}
+        words, position = 0, 0
+        while position < len(args) and args[position] != "--":
+            word = args[position]
+            if not word.startswith("-") or word == "-":
+                words += 1
+                if words == 2:
+                    break
+            elif _last_option(word, valued) in valued:
+                position += 1
+            position += 1
+        return min(position, len(args))
+
+
+def _last_option(word: str, valued: Collection[str]) -> str:
+    """The option whose value would be the next word: `--env`, the e of `-te`, but nothing of `-eA=b` or `--env=A=b`."""
+    if word.startswith("--"):
+        return word
+    for place, letter in enumerate(word[1:], 2):
+        if f"-{letter}" in valued:
+            return f"-{letter}" if place == len(word) else ""
+    return ""
 
 
 def _complete_instances(incomplete: str) -> list[str]:
@@ -52,13 +92,13 @@ app.add_typer(image_app, name="image")
 app.add_typer(operation_app, name="operation")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Instance.", autocompletion=_complete_instances)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Instances.", autocompletion=_complete_instances)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Instances.", autocompletion=_complete_instances)]
 ImageName = Annotated[
     str,
     typer.Argument(metavar="IMAGE", help="Alias, or the beginning of a fingerprint.", autocompletion=_complete_images),
 ]
 ImageNames = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Aliases or fingerprints.", autocompletion=_complete_images)
+    list[str], typer.Argument(metavar="IMAGE", help="Aliases or fingerprints.", autocompletion=_complete_images)
 ]
 Source = Annotated[
     str,
@@ -68,7 +108,7 @@ Source = Annotated[
         autocompletion=_complete_images,
     ),
 ]
-NewName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its name; the server picks one if left out.")]
+NewName = Annotated[str | None, typer.Argument(metavar="NAME", help="Its name; the server picks one if left out.")]
 Show = Annotated[Format, typer.Option("--format", "-f", help="What to print.")]
 Server = Annotated[str | None, typer.Option(help="Registry to pull from, as https://HOST.")]
 Config = Annotated[
@@ -77,7 +117,7 @@ Config = Annotated[
 Env = Annotated[
     list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="Environment variable; may be repeated.")
 ]
-Profile = Annotated[list[str] | None, typer.Option("--profile", "-p", help="Profile; may be repeated.")]
+Profile = Annotated[list[str] | None, typer.Option("--profile", "-p", metavar="NAME", help="Profile; may be repeated.")]
 Entrypoint = Annotated[str | None, typer.Option(help="Replaces the image's entrypoint; split as a shell does.")]
 WorkDir = Annotated[str | None, typer.Option("--cwd", help="Working directory.")]
 Privileged = Annotated[
@@ -88,12 +128,29 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
 StopTimeout = Annotated[int, typer.Option(min=0, help="Seconds it has before it is killed.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lxdpy {version('lxdpy')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     ctx: typer.Context,
     socket: Annotated[
-        str | None, typer.Option(envvar="LXDPY_SOCKET", help="The daemon's unix socket.", show_envvar=True)
+        str | None,
+        typer.Option(
+            envvar="LXDPY_SOCKET",
+            help="The daemon's unix socket; else $LXD_DIR/unix.socket, or /var/lib/lxdpy/unix.socket.",
+            show_envvar=True,
+        ),
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show this command's version and exit."),
+    ] = False,
 ) -> None:
     """Containers from Docker/OCI images behind the LXD API."""
     ctx.obj = socket
@@ -102,7 +159,7 @@ def common(
 @app.command()
 def daemon(
     state_dir: Annotated[Path, typer.Option(help="Where everything lies.")] = Path("/var/lib/lxdpy"),
-    config: Annotated[Path | None, typer.Option(help="Configuration file [default: /etc/lxdpy/lxdpy.toml]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Instead of /etc/lxdpy/lxdpy.toml, which may be missing.")] = None,
     group: Annotated[str, typer.Option(help="Group that may use the socket: it is as good as root.")] = "lxdpy",
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -120,7 +177,7 @@ def daemon(
     os.execv(sys.executable, command)
 
 
-@app.command(cls=ArgvCommand, options_metavar="[OPTIONS] [-- CMD...]")
+@app.command(cls=ArgvCommand)
 def launch(
     ctx: typer.Context,
     image: Source,
@@ -144,7 +201,7 @@ def launch(
     _run(ctx, lambda client: instances.launch(client, image, name, server=server, attach=attach, options=options))
 
 
-@app.command(cls=ArgvCommand, options_metavar="[OPTIONS] [-- CMD...]")
+@app.command(cls=ArgvCommand)
 def create(
     ctx: typer.Context,
     image: Source,
@@ -165,7 +222,7 @@ def create(
     _run(ctx, lambda client: instances.init(client, image, name, server=server, options=options))
 
 
-app.command("init", cls=ArgvCommand, options_metavar="[OPTIONS] [-- CMD...]", hidden=True)(create)
+app.command("init", cls=ArgvCommand, hidden=True)(create)
 
 
 @app.command("list")
@@ -184,15 +241,17 @@ def info(ctx: typer.Context, name: Name, output: Show = Format.TABLE) -> None:
     _run(ctx, lambda client: instances.info(client, name, output))
 
 
-@app.command("exec", cls=ArgvCommand, options_metavar="[OPTIONS] [--]")
+@app.command("exec", cls=ExecCommand)
 def exec_(
     ctx: typer.Context,
     name: Name,
-    command: Annotated[list[str] | None, typer.Argument(metavar="CMD...", help="What to run.")] = None,
     tty: Annotated[
         bool | None,
         typer.Option(
-            "--tty/--no-tty", "-t/-T", help="With or without a terminal [default: as ours]", show_default=False
+            "--tty/--no-tty",
+            "-t/-T",
+            help="With or without a terminal; left out, with one if input and output are one here.",
+            show_default=False,
         ),
     ] = None,
     env: Env = None,
@@ -200,10 +259,13 @@ def exec_(
     user: Annotated[int | None, typer.Option(help="User id.")] = None,
     group: Annotated[int | None, typer.Option(help="Group id.")] = None,
 ) -> None:
-    """Run a command in an instance and exit as it does (127: not found, 126: not executable, 128+N: signal N)."""
+    """Run a command in an instance and exit as it does.
+
+    127: not found, 126: not executable, 128 + N: ended by signal N.
+    """
     from lxdpy.cli.terminal import execute
 
-    argv = [*(command or ()), *ctx.meta.get(ARGV, ())]
+    argv = ctx.meta[ARGV]
     if not argv:
         raise typer.BadParameter("missing: lxdpy exec NAME -- CMD...", param_hint="CMD")
     environment = _pairs(env, "--env")
@@ -376,7 +438,7 @@ def _options(
     ephemeral: bool,
 ) -> "CreateOptions":
     return {
-        "argv": ctx.meta.get(ARGV, ()),
+        "argv": ctx.meta[ARGV],
         "entrypoint": entrypoint,
         "environment": _pairs(env, "--env"),
         "cwd": cwd,

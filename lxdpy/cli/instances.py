@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lxdpy.cli.output import Format, age, line, show_fields, show_json, show_table, size
 from lxdpy.cli.progress import short
 from lxdpy.cli.session import each, follow
-from lxdpy.client import AsyncClient, AsyncInstance, Exit, InstanceState
+from lxdpy.client import AsyncClient, AsyncInstance, Exit, InstanceState, LXDError, NotFound
 from lxdpy.client.requests import CreateOptions
 
 
@@ -32,13 +33,20 @@ async def launch(
     client: AsyncClient, image: str, name: str | None, *, server: str | None, attach: bool, options: CreateOptions
 ) -> int | None:
     """Create and start; print the name, or with `attach` the output until it stops."""
-    remove = attach and options.get("ephemeral", False)
-    if remove:
+    remove = ephemeral = options.get("ephemeral", False)
+    if attach:
         # The server would delete it, and its exit code, the moment it stops; we do that once we have read both.
         options = {**options, "ephemeral": False}
     instance = await create(client, image, name, server=server, options=options)
     try:
-        await instance.start()
+        try:
+            await instance.start()
+        except LXDError as exc:
+            if not ephemeral:
+                exc.add_note(f"The instance stays, stopped: lxdpy delete {instance.name}")
+            raise
+        # Started, an ephemeral instance is the server's to delete, unless we read its end.
+        remove = ephemeral and attach
         if not attach:
             line(instance.name)
             return None
@@ -46,7 +54,8 @@ async def launch(
         return (await instance.wait()).shell_code
     finally:
         if remove:
-            await instance.delete(force=True)
+            with suppress(NotFound):
+                await instance.delete(force=True)
 
 
 async def show_list(client: AsyncClient, output: Format) -> None:
@@ -108,7 +117,13 @@ async def change(client: AsyncClient, names: Sequence[str], verb: str, **argumen
     """Do `verb` to each; all are tried, and 1 is returned if one failed."""
 
     async def act(name: str) -> None:
-        await getattr(await client.instances.get(name), verb)(**arguments)
+        instance = await client.instances.get(name)
+        try:
+            await getattr(instance, verb)(**arguments)
+        except LXDError as exc:
+            if verb == "delete" and instance.status != "Stopped":
+                exc.add_note("Stop it first, or delete it with --force.")
+            raise
 
     return await each(names, act)
 

@@ -2,13 +2,10 @@
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from lxdpy.cli.output import note, printable, size
 from lxdpy.client.records import OperationRecord
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
 
 
 class ProgressView(Protocol):
@@ -26,7 +23,11 @@ class ProgressView(Protocol):
 
 def progress_view() -> ProgressView:
     """The view that fits stderr."""
-    return BarView() if sys.stderr.isatty() else LineView()
+    if not sys.stderr.isatty():
+        return LineView()
+    from lxdpy.cli.bars import BarView
+
+    return BarView()
 
 
 class LineView:
@@ -54,43 +55,6 @@ class LineView:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         return None
-
-
-class BarView:
-    """A rich progress display with a bar, bytes and rate per layer."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def update(self, record: OperationRecord) -> None:
-        """Move the bars."""
-        for layer in record.layers:
-            task = self._tasks.get(layer.digest)
-            if task is None:
-                task = self._progress.add_task(short(layer.digest), total=layer.size or None, state="")
-                self._tasks[layer.digest] = task
-            done = layer.size if layer.state in ("done", "exists") else layer.done
-            self._progress.update(task, completed=done, total=layer.size or None, state=printable(layer.state))
-
-    def __enter__(self) -> "BarView":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
 
 def short(digest: str) -> str:

@@ -25,7 +25,7 @@ def run(socket: str | None, action: Action) -> NoReturn:
         error(str(exc), _hint(exc))
         code = 1
     except LXDError as exc:
-        error(str(exc))
+        error(str(exc), _notes(exc))
         code = 1
     except KeyboardInterrupt:
         code = 130
@@ -56,7 +56,7 @@ async def each(names: Sequence[str], action: Callable[[str], Awaitable[None]]) -
         except ConnectionFailed:
             raise
         except LXDError as exc:
-            error(str(exc) if len(names) == 1 else f"{name}: {exc}")
+            error(str(exc) if len(names) == 1 else f"{name}: {exc}", _notes(exc))
             failed = 1
     return failed
 
@@ -66,12 +66,17 @@ async def _act(socket: str | None, action: Action) -> int | None:
         return await action(client)
 
 
+def _notes(exc: LXDError) -> str:
+    """What the command added that may help."""
+    return " ".join(getattr(exc, "__notes__", ()))
+
+
 def _hint(exc: ConnectionFailed) -> str:
     cause: BaseException | None = exc
     while cause is not None:
         number = getattr(cause, "errno", None)
         if number in (errno.ENOENT, errno.ECONNREFUSED):
-            return "Is the daemon running? sudo lxdpy daemon"
+            return "Is the daemon running? sudo systemctl start lxdpy, or without systemd: sudo lxdpy daemon"
         if number in (errno.EACCES, errno.EPERM):
             return "You may use the socket as root or as a member of its group (usually lxdpy)."
         cause = cause.__cause__ or cause.__context__

@@ -7,7 +7,8 @@ frame) is what clients get wrong. Commands of exec are run on this host. Use it 
         server.requests          # (method, path with query, body) of all that came
 
 Images that exist: any reference but those with "missing" in it; a pull of "broken" fails as an operation. An instance
-runs until it is stopped; one whose `oci.cmd` is `exit N` ends by itself after writing "bye" to its console.
+runs until it is stopped; one whose `oci.cmd` is `exit N` ends by itself after writing "bye" to its console. One whose
+`oci.cmd` is `missing` does not start.
 """
 
 import asyncio
@@ -446,6 +447,8 @@ class FakeLxd:
                 raise Refused(409, "The instance is already stopped")
             status = {"stop": "Stopped", "freeze": "Frozen"}.get(wanted["action"], "Running")
             command = shlex.split(instance["config"].get("oci.cmd", ""))
+            if command == ["missing"]:
+                raise Refused(400, f'Cannot start instance "{name}": "missing" not found')
             if status == "Running":
                 self.consoles[name] = b"hello\n"
             if status == "Running" and command[:1] == ["exit"]:

@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_launch_list_info_delete(lxdpy: Run, server: FakeLxd) -> None:
     assert table[1].split()[:3] == ["web", "Running", "10.1.2.3"]
     assert json.loads(lxdpy("list", "--format", "json").stdout)[0]["name"] == "web"
     assert "limits.memory: 64MiB" in lxdpy("info", "web").stdout
-    assert "is running" in lxdpy("delete", "web", code=1).stderr
+    assert "is running\nStop it first, or delete it with --force.\n" in lxdpy("delete", "web", code=1).stderr
     lxdpy("delete", "--force", "web")
     assert server.instances == {}
 
@@ -75,6 +76,17 @@ def test_launch_attached_exits_as_the_instance(lxdpy: Run, server: FakeLxd) -> N
     assert server.instances == {}
 
 
+def test_launch_of_what_does_not_start(lxdpy: Run, server: FakeLxd) -> None:
+    said = 'Error: Cannot start instance "web": "missing" not found\n'
+    for options in ((), ("--attach",)):
+        done = lxdpy("launch", "alpine", "web", *options, "--", "missing", code=1)
+        assert done.stderr.endswith(f"{said}The instance stays, stopped: lxdpy delete web\n")
+        lxdpy("delete", "web")
+        done = lxdpy("launch", "alpine", "web", "--rm", *options, "--", "missing", code=1)
+        assert done.stderr.endswith(said)
+        assert server.instances == {}
+
+
 def test_wait_prints_the_exit_code(lxdpy: Run) -> None:
     lxdpy("launch", "alpine", "web", "--", "exit", "7")
     assert lxdpy("wait", "web").stdout == "7\n"
@@ -91,7 +103,23 @@ def test_exec_passes_streams_and_code(lxdpy: Run) -> None:
     lxdpy("exec", "web", "--", "no-such-command-here", code=127)
     assert lxdpy("exec", "web", "--env", "KEY=value", "--", "sh", "-c", "echo $KEY").stdout == "value\n"
     assert "missing" in lxdpy("exec", "web", code=2).stderr
+    assert "missing" in lxdpy("exec", "web", "--", code=2).stderr
     assert lxdpy("exec", "gone", "true", code=1).stderr == "Error: Instance not found\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("web", "-e", "A=1", "--", "sh", "-c", "echo $A $0 $1", "--", "-e"),
+        ("web", "-e", "A=1", "sh", "-c", "echo $A $0 $1", "--", "-e"),
+        ("-eA=1", "web", "sh", "-c", "echo $A $0 $1", "--", "-e"),
+        ("-Te", "A=1", "web", "-T", "sh", "-c", "echo $A $0 $1", "--", "-e"),
+        ("--env", "A=1", "--env=B=web", "web", "sh", "-c", "echo $A $0 $1", "--", "-e"),
+    ],
+)
+def test_exec_leaves_the_commands_options_alone(lxdpy: Run, words: tuple[str, ...]) -> None:
+    lxdpy("launch", "alpine", "web")
+    assert lxdpy("exec", *words).stdout == "1 -- -e\n"
 
 
 def test_exec_forwards_signals(lxdpy: Run, socket: str) -> None:
@@ -110,7 +138,9 @@ def test_exec_on_a_terminal(lxdpy: Run, socket: str) -> None:
     lxdpy("launch", "alpine", "web")
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (20, 90))
-    script = 'stty size; echo ready; while [ "$(stty size)" = "20 90" ]; do sleep 0.05; done; stty size; exit 9'
+    os.write(master, b"typed ahead\n")
+    script = 'read early; echo "got $early"; stty size; echo ready; '
+    script += 'while [ "$(stty size)" = "20 90" ]; do sleep 0.05; done; stty size; exit 9'
     with subprocess.Popen(
         (*LXDPY, "exec", "web", "--", "sh", "-c", script),
         env=environment(socket),
@@ -120,6 +150,7 @@ def test_exec_on_a_terminal(lxdpy: Run, socket: str) -> None:
         start_new_session=True,
     ) as process:
         text = read_until(master, b"ready")
+        assert b"got typed ahead" in text
         assert b"20 90" in text
         assert not termios.tcgetattr(slave)[3] & termios.ICANON
         termios.tcsetwinsize(slave, (33, 99))
@@ -197,6 +228,7 @@ def test_operations_and_version(lxdpy: Run) -> None:
     lxdpy("image", "pull", "alpine")
     assert "Success" in lxdpy("operation", "list").stdout
     assert "Server: lxd 5.0.2" in lxdpy("version").stdout
+    assert lxdpy("--version").stdout == f"lxdpy {version('lxdpy')}\n"
 
 
 def test_usage_errors(lxdpy: Run) -> None:
@@ -211,7 +243,8 @@ def test_no_daemon(socket: str) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: Cannot connect to {socket}: No such file or directory\nIs the daemon running? sudo lxdpy daemon\n"
+        f"Error: Cannot connect to {socket}: No such file or directory\n"
+        "Is the daemon running? sudo systemctl start lxdpy, or without systemd: sudo lxdpy daemon\n"
     )
 
 
