@@ -130,6 +130,8 @@ install -d "$(dirname "$command")"
 ln -sfn "$prefix/bin/lxdpy" "$command"
 
 if [ -n "$destdir" ]; then
+    # Scripts name the interpreter where it will be, not where it is now.
+    grep -rlIZ -- "$venv" "$venv/bin" "$venv/pyvenv.cfg" | xargs -0 -r sed -i "s|$venv|$prefix|g"
     echo "install: files are below $destdir"
     exit 0
 fi

@@ -214,11 +214,25 @@ show "$lxdpy" logs "$instance"
 show "$lxdpy" list
 
 if [ "$keep" = yes ]; then
-    say "Kept. To use it, and to remove it:"
+    say "Kept. To use it, in a shell of root's (sudo -s):"
     cat <<EOT
 
     export LXDPY_SOCKET=$LXDPY_SOCKET
-    sudo -E $lxdpy list
+    PATH=$root/.venv/bin:\$PATH
+    lxdpy exec $instance sh
+EOT
+    if [ -z "${IMAGE:-}" ]; then
+        cat <<EOT
+
+    What the examples of api/rest-api.md need:
+
+    export SOCKET=\$LXDPY_SOCKET REGISTRY=http://$registry
+EOT
+    fi
+    cat <<EOT
+
+    To remove it:
+
     sudo $root/deploy/quickstart.sh --clean $work
 EOT
 else
