@@ -42,6 +42,8 @@ _PROBE_TIMEOUT_S = 3.0
 _CONNECT_ATTEMPTS = 3
 _CONNECT_DELAY_S = 0.25
 _TIMEOUT_ATTEMPTS = 2
+# X509_V_ERR_*: nobody known has signed it: no issuer, self-signed, self-signed in the chain, no issuer here.
+_UNKNOWN_ISSUER = frozenset({2, 18, 19, 20})
 
 _Delay = Callable[[int], float | None]
 _TlsKey = tuple[bool, str | None, str | None, str | None]
@@ -264,9 +266,12 @@ def _reason(exc: BaseException) -> str:
     """The system's word for what went wrong, where there is one."""
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not valid: {cause.verify_message}"
+            known = cause.verify_code not in _UNKNOWN_ISSUER
+            return f"its certificate is not valid: {cause.verify_message}" + (
+                "" if known else " (ca_file names its CA)"
+            )
         if isinstance(cause, ssl.SSLError):
-            return f"no TLS with it: {cause.reason or cause}"
+            return f"no TLS with it: {cause.reason or cause} (if it speaks plain http: plain_http = true)"
         if isinstance(cause, OSError) and cause.errno is not None:
             # asyncio puts words of its own into strerror; the resolver's numbers are negative.
             return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)

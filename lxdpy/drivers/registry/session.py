@@ -98,7 +98,7 @@ def _refusal(response: Response, host: Host, reference: Reference) -> LxdpyError
             return NotFoundError(f"{name} has no {reference.repository}:{reference.target}: {detail}")
         case 401 | 403:
             return AccessDeniedError(
-                f"{name} has no {reference.repository}, or it may be pulled only after logging in: {detail}"
+                f"{name} has no {reference.repository}, or lets it be pulled only with the right login: {detail}"
             )
         case 429:
             return RegistryError(rate_limit(host.name, response.headers))

@@ -55,7 +55,7 @@ def test_wrong_password(puller: Puller) -> None:
 def test_what_only_users_may_pull(puller: Puller) -> None:
     with _bearer(users={"user": PASSWORD}) as registry:
         registry.add_image("org/app", "1")
-        with pytest.raises(AccessDeniedError, match="may be pulled only after logging in"):
+        with pytest.raises(AccessDeniedError, match="only with the right login"):
             puller.resolve(f"{registry.host}/org/app:1")
 
 
