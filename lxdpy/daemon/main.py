@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def run(state_dir: Path, config_file: Path | None, group: str, debug: bool) -> i
 
 
 async def _serve(settings: Config, group: str) -> None:
+    signals = _Signals(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         database = Database(settings.state_dir / "lxdpy.db")
         stack.callback(database.close)
@@ -102,26 +104,49 @@ async def _serve(settings: Config, group: str) -> None:
         )
         sock = sockets.listen(settings.socket_path, group)
         stack.callback(sock.close)
-        await _listen(app, sock, operations, events, settings)
+        await _listen(app, sock, operations, events, settings, signals)
 
 
-async def _listen(app: Any, sock: socket.socket, operations: Operations, events: Events, settings: Config) -> None:
+class _Signals:
+    """SIGTERM and SIGINT: the first asks to stop, also during the start; the next one ends the waiting for work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._arrived)
+
+    def _arrived(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+async def _listen(
+    app: Any, sock: socket.socket, operations: Operations, events: Events, settings: Config, signals: _Signals
+) -> None:
     server = _Server(server_config(app))
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     systemd.notify("READY=1")
     logger.info("Serving the API on %s", settings.socket_path)
-    stopped = asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        await _first(signals.stop.wait(), serving)
         systemd.notify("STOPPING=1")
         logger.info("Stopping: no new work is taken")
-        await operations.drain(settings.shutdown.timeout_s)
+        draining = asyncio.create_task(operations.drain(settings.shutdown.timeout_s))
+        await _first(signals.hurry.wait(), draining)
+        if not draining.done():
+            logger.info("Told again to stop: running work is cancelled")
+            await operations.drain(0)
+        await draining
         events.close()
     finally:
-        stopped.cancel()
         server.should_exit = True
         await serving
+
+
+async def _first(event: Coroutine[Any, Any, object], job: asyncio.Task[None]) -> None:
+    """Wait for either."""
+    waiting = asyncio.create_task(event)
+    try:
+        await asyncio.wait([waiting, job], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()

@@ -1,7 +1,10 @@
 """The two protocols by which systemd speaks with a service: sd_notify(3) and sd_listen_fds(3)."""
 
+import logging
 import os
 import socket
+
+logger = logging.getLogger(__name__)
 
 _FIRST_FD = 3
 
@@ -12,8 +15,12 @@ def notify(message: str) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.sendto(message.encode(), address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.sendto(message.encode(), address)
+    except OSError as exc:
+        # The manager will see for itself; the daemon's work does not hang on it.
+        logger.warning("Cannot notify the service manager: %s", exc)
 
 
 def activated_socket() -> socket.socket | None:

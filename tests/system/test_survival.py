@@ -60,14 +60,32 @@ def test_sigterm_lets_running_work_finish(daemon: Daemon, example_registry: Exam
     daemon.create(
         "slow",
         example(example_registry),
-        config={"oci.entrypoint": "/bin/sh -c 'trap \"sleep 1; exit 3\" TERM; while :; do sleep 0.1; done'"},
+        config={"oci.entrypoint": "/bin/sh -c 'trap \"sleep 1; exit 3\" TERM; echo ready; while :; do sleep 0.1; done'"},
     )
-    time.sleep(0.3)
+    while "ready" not in daemon.console("slow"):
+        time.sleep(0.02)
     daemon.put("/1.0/instances/slow/state", {"action": "stop", "timeout": 20})
     assert daemon.stop() == 0
     daemon.start()
     assert daemon.get("/1.0/instances/slow")["status"] == "Stopped"
     assert daemon.exit_of("slow")["exit_code"] == 3
+
+
+def test_a_second_sigterm_ends_the_waiting(daemon: Daemon, example_registry: ExampleRegistry) -> None:
+    config = {"oci.entrypoint": "/bin/sh -c 'trap : TERM; echo ready; while :; do sleep 0.1; done'"}
+    daemon.create("deaf", example(example_registry), config=config)
+    while "ready" not in daemon.console("deaf"):
+        time.sleep(0.02)
+    daemon.put("/1.0/instances/deaf/state", {"action": "stop", "timeout": 300})
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert daemon.process.poll() is None
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began < 20
+    daemon.start()
+    assert daemon.get("/1.0/instances/deaf")["status"] == "Running"
 
 
 def test_a_killed_monitor_leaves_nothing_and_the_instance_starts_again(
