@@ -8,6 +8,8 @@ import random
 import signal
 import stat
 import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +42,7 @@ from tests.system.unpacking import tree
 pytestmark = pytest.mark.root
 
 IDLE_TIMEOUT_S = 0.5
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -317,7 +320,7 @@ def test_same_layer_on_other_layers_is_fitted_anew(state: Path, registry: Faulty
 
 def test_cut_connections_resume(state: Path, registry: FaultyRegistry) -> None:
     one = layer()
-    registry.fault("/blobs/", Cut(after=100_000), Cut(after=50_000, reset=False), Cut(), Answer(503), Pass())
+    registry.fault("/blobs/", Cut(after=100_000), Cut(after=50_000, reset=False), Answer(503), Pass())
     pull(state, registry, one)
     ranges = [request.headers.get("range") for request in registry.requested("/blobs/")]
     assert ranges[0] is None
@@ -519,6 +522,32 @@ def test_limits(state: Path, registry: FaultyRegistry) -> None:
     fails(state, registry, LayerError, "2 layers", layer(), layer(), images=ImagesConfig(max_layers=1))
 
 
+def test_limit_is_the_images(state: Path, registry: FaultyRegistry) -> None:
+    layers = [layer(seed=seed) for seed in range(8)]
+    limits = ImagesConfig(max_unpacked_bytes=1 << 20)
+    with pytest.raises(LayerError, match="limit"):
+        pull(state, registry, *layers, images=limits)
+    assert 0 < len(list((state / "layers").iterdir())) < len(layers)
+
+
+def test_one_blob_with_two_diff_ids(state: Path, registry: FaultyRegistry) -> None:
+    one, liar = layer(), layer()
+    liar.diff_id = Digest.of(b"another")
+    with pytest.raises(DigestMismatchError, match="diff_id"):
+        pull(state, registry, one, liar, one)
+    pull(state, registry, one)
+
+
+def test_wrong_diff_id_keeps_the_local_blob(state: Path, registry: FaultyRegistry) -> None:
+    one = layer()
+    pull(state, registry, one)
+    one.diff_id = Digest.of(b"another")
+    with pytest.raises(DigestMismatchError, match="diff_id"):
+        pull(state, registry, one)
+    assert blobs(state) == {one.digest.hex}
+    assert len(registry.requested("/blobs/")) == 1
+
+
 def test_one_bad_layer_stops_the_others(state: Path, registry: FaultyRegistry) -> None:
     registry.fault(str(layer(seed=2).digest), Stall(after=1000), forever=True)
     with pytest.raises(LayerError):
@@ -658,6 +687,41 @@ def test_close_ends_everything(state: Path, registry: FaultyRegistry) -> None:
 
     run(state, body)
     assert pulling[0].cancelled()
+
+
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from lxdpy.config import Config
+from lxdpy.drivers.base import LayerRequest
+from lxdpy.drivers.store import LayerStore
+from lxdpy.oci.digest import Digest
+from tests.system.test_store import NoProgress, Source, layer, requests
+
+async def main():
+    store = LayerStore(Config(state_dir=Path(sys.argv[1])))
+    await store.materialize(requests([layer()], sys.argv[2]), NoProgress())
+
+asyncio.run(main())
+"""
+
+
+def test_killed_daemon_leaves_no_process(state: Path, registry: FaultyRegistry) -> None:
+    registry.add_blob(layer().blob)
+    registry.fault("/blobs/", Stall(after=200_000))
+    with subprocess.Popen([sys.executable, "-c", DAEMON, state, registry.url], cwd=ROOT) as daemon:
+        while not registry.requested("/blobs/"):
+            time.sleep(0.01)
+        (zygote,) = children_of(daemon.pid)
+        (worker,) = children_of(zygote)
+        daemon.kill()
+    deadline = time.monotonic() + 20
+    while any(start_time(pid) is not None for pid in (zygote, worker)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # The next one sweeps, and resumes.
+    pull(state, registry, layer())
+    assert registry.requested("/blobs/")[-1].headers["range"].startswith("bytes=")
 
 
 # ---------------------------------------------------------------- space

@@ -519,6 +519,11 @@ def test_entries_are_limited(layers: Layers) -> None:
         layers.unpack(Tar().directory("a").directory("a").directory("a"), max_entries=2)
 
 
+def test_implied_directories_are_limited(layers: Layers) -> None:
+    with pytest.raises(LayerError, match="directories"):
+        layers.unpack(Tar().file("x", pax={"path": "d/" * 900 + "f"}), max_entries=100)
+
+
 @pytest.mark.parametrize("kind", [b"0", b"1", b"2", b"6"])
 @pytest.mark.parametrize("name", ["./", "/", "."])
 def test_root_is_a_directory(layers: Layers, kind: bytes, name: str) -> None:

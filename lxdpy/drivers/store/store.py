@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
 from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer
@@ -24,6 +25,7 @@ from lxdpy.errors import (
     LayerError,
     NoSpaceError,
     NotFoundError,
+    RegistryError,
     WorkerError,
 )
 from lxdpy.linux.remove import remove
@@ -64,7 +66,7 @@ class _DamagedBlobError(Exception):
 
 
 class LayerStore:
-    """Implements `drivers.base.Store` in the state directory. Belongs to one event loop.
+    """Implements `drivers.base.Store` in the state directory. Belongs to the event loop that it is made in.
 
     A layer that stands for itself has one job, by diff_id. One that needs those below is unpacked by such a job, too,
     and then fitted by another, by chain id, which takes the tree; two images with different layers below each need one.
@@ -88,7 +90,10 @@ class LayerStore:
         self._held_blobs: dict[str, list[Digest]] = {}
         self._busy_layers: Counter[str] = Counter()
         self._busy_blobs: Counter[Digest] = Counter()
+        self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self._syncing: asyncio.Task[None] | None = None
+        if self._volatile:
+            self._sync_soon()
 
     # ---- documents
 
@@ -205,7 +210,7 @@ class LayerStore:
                 FitRequest(
                     str(tree.path),
                     tuple(str(self._disk.layer_directory(lower.id)) for lower in reversed(below)),
-                    max(0, self._limits.max_unpacked_bytes - size_bytes),
+                    max(0, self._budget(stack) - size_bytes),
                 )
             )
         layer = StoredLayer(
@@ -217,45 +222,51 @@ class LayerStore:
         self._publish(tree.path, layer)
         return layer
 
+    def _budget(self, stack: _Stack) -> int:
+        """How many bytes more the image may unpack to."""
+        ids = {self._id(stack, place) for place in range(len(stack.layers))}
+        used = sum(self._layers[layer_id].size_bytes for layer_id in ids if layer_id in self._layers)
+        return max(0, self._limits.max_unpacked_bytes - used)
+
     # ---- one blob
 
-    async def _unpack(self, layer: LayerRequest, group: Hashable) -> StoredLayer | None:
+    async def _unpack(self, layer: LayerRequest, stack: _Stack) -> StoredLayer | None:
         """Phase 1 of a layer: from the local blob, else from its source. None: it is in `_trees`, to be fitted."""
-        descriptor = layer.descriptor
-        digest = descriptor.digest
+        digest = layer.descriptor.digest
         self._busy_blobs[digest] += 1
+        # Two diff_ids for one blob are one too many, and nobody knows which.
+        lock = self._fetching.setdefault(digest, asyncio.Lock())
         try:
-            if await asyncio.to_thread(self._disk.has_blob, digest, descriptor.size):
+            async with lock:
+                if self._disk.has_blob(digest, layer.descriptor.size):
+                    try:
+                        return await self._attempt(layer, stack, fetch=False)
+                    except _DamagedBlobError as exc:
+                        logger.warning("Blob %s is damaged: %s", digest, exc)
+                        self._disk.discard(self._disk.blob(digest))
+                if layer.source is None:
+                    raise NotFoundError(
+                        f"Blob {digest} is not in the store, or damaged, and there is nowhere to fetch it"
+                    )
+                if self._disk.partial(digest).exists():
+                    try:
+                        return await self._attempt(layer, stack, fetch=True)
+                    except _DamagedBlobError as exc:
+                        # What an earlier attempt left may have been the damaged part.
+                        logger.warning("Fetching blob %s anew: %s", digest, exc)
                 try:
-                    return await self._attempt(layer, group, fetch=False)
+                    return await self._attempt(layer, stack, fetch=True)
                 except _DamagedBlobError as exc:
-                    logger.warning("Blob %s is damaged: %s", digest, exc)
-                    self._disk.discard(self._disk.blob(digest))
-                    if layer.source is None:
-                        raise NotFoundError(f"Blob {digest} is damaged, and there is nowhere to fetch it") from exc
-            if layer.source is None:
-                raise NotFoundError(f"Blob {digest} is not in the store")
-            resumes = self._disk.partial(digest).exists()
-            try:
-                return await self._attempt(layer, group, fetch=True)
-            except _DamagedBlobError as exc:
-                if not resumes:
                     raise DigestMismatchError(str(exc)) from exc
-                # What an earlier attempt left may have been the damaged part.
-                logger.warning("Fetching blob %s anew: %s", digest, exc)
-            try:
-                return await self._attempt(layer, group, fetch=True)
-            except _DamagedBlobError as exc:
-                raise DigestMismatchError(str(exc)) from exc
         finally:
             self._busy_blobs[digest] -= 1
             self._board.wipe(layer.diff_id)
 
-    async def _attempt(self, layer: LayerRequest, group: Hashable, *, fetch: bool) -> StoredLayer | None:
+    async def _attempt(self, layer: LayerRequest, stack: _Stack, *, fetch: bool) -> StoredLayer | None:
         """One job for one layer. Raises _DamagedBlobError for a blob that is not what its descriptor says."""
         descriptor, diff_id = layer.descriptor, layer.diff_id
         digest = descriptor.digest
-        turn = _Turn(self._downloads if fetch else None, self._unpacks, group)
+        turn = _Turn(self._downloads if fetch else None, self._unpacks, stack)
         verified = False
 
         def progress(count: int) -> None:
@@ -272,6 +283,8 @@ class LayerStore:
         path = None
         try:
             endpoints = await layer.source.endpoints() if fetch and layer.source is not None else ()
+            if fetch and not endpoints:
+                raise RegistryError(f"Cannot fetch blob {digest}: no registry is said to have it")
             with _system("Cannot make a directory for a layer"):
                 path = self._disk.new_layer()
             request = UnpackRequest(
@@ -281,7 +294,7 @@ class LayerStore:
                 blob=str(self._disk.partial(digest) if fetch else self._disk.blob(digest)),
                 endpoints=endpoints,
                 directory=str(path),
-                max_bytes=self._limits.max_unpacked_bytes,
+                max_bytes=self._budget(stack),
                 max_entries=self._limits.max_entries,
                 idle_timeout_s=self._idle_timeout_s,
             )
@@ -289,6 +302,10 @@ class LayerStore:
             done = await self._workers.unpack(
                 request, layer.source, started=turn.started, progress=progress, fetched=fetched
             )
+            if done.size_bytes > self._budget(stack):
+                # The layers that were unpacked at the same time have used it up.
+                limit = self._limits.max_unpacked_bytes
+                raise LayerError(f"Layer {digest} makes the image unpack to more than {limit} bytes, the limit")
             for warning in done.warnings:
                 logger.warning("Layer %s: %s", digest, warning)
             if fetch:
@@ -323,10 +340,13 @@ class LayerStore:
             self._disk.publish(path, layer)
         self._layers[layer.id] = layer
         self._volatile.add(layer.id)
-        if self._syncing is None or self._syncing.done():
-            self._syncing = asyncio.create_task(self._sync())
+        self._sync_soon()
 
     # ---- durability
+
+    def _sync_soon(self) -> None:
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync())
 
     async def _sync(self) -> None:
         """Have what was published on disk, and take note of it."""

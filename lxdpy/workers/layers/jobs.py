@@ -99,7 +99,7 @@ def unpack(request: UnpackRequest, channel: Channel) -> None:
         unpacked = Tree(root_fd, request.max_entries).unpack(reader)
         reader.drain()
         diff.verify()
-    except LayerError:
+    except (LayerError, DigestMismatchError):
         # It may be just not the blob that was meant.
         feed.wait()
         raise

@@ -271,6 +271,9 @@ class Tree:
         directory = self._directories.get(path)
         if directory is not None:
             return directory
+        if len(self._directories) > self._max_entries:
+            # An entry may stand for a thousand directories above it.
+            raise LayerError(f"The layer has more than {self._max_entries} directories")
         directory = _Directory(path)
         try:
             os.mkdir(name, 0o755, dir_fd=parent.fd)
@@ -500,19 +503,21 @@ class Tree:
                 resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
             )
             try:
+                if directory.mode != 0o755:
+                    os.fchmod(fd, directory.mode)
                 self._set_xattrs(fd, directory.xattrs)
                 if directory.opaque:
                     os.setxattr(fd, OPAQUE, b"y")
             finally:
                 os.close(fd)
-        if directory.mode != 0o755:
+        elif directory.mode != 0o755:
             os.chmod(path, directory.mode, dir_fd=root_fd)
         os.utime(path, ns=(directory.mtime_ns, directory.mtime_ns), dir_fd=root_fd, follow_symlinks=False)
 
     def _finish_root(self) -> None:
         root = self._root
-        self._set_xattrs(root.fd, root.xattrs)
         os.fchmod(root.fd, root.mode)
+        self._set_xattrs(root.fd, root.xattrs)
         os.utime(root.fd, ns=(root.mtime_ns, root.mtime_ns))
 
     def _set_xattrs(self, fd: int, xattrs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -524,7 +529,8 @@ class Tree:
             try:
                 os.setxattr(fd, name, value)
             except OSError as exc:
-                if exc.errno not in (errno.ENOTSUP, errno.EINVAL, errno.E2BIG, errno.ERANGE):
+                # ENOSPC: ext4 has one block for all of a file's. A disk that is full shows at the next write.
+                if exc.errno not in (errno.ENOTSUP, errno.EINVAL, errno.E2BIG, errno.ERANGE, errno.ENOSPC):
                     raise
                 self._warn(f"Left out extended attribute {show(name)} of {show(self._current)}: {exc.strerror}")
 
