@@ -1,11 +1,12 @@
 """What the instance commands do."""
 
+import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lxdpy.cli.output import Format, age, line, show_fields, show_json, show_table, size
+from lxdpy.cli.output import Format, age, line, note, show_fields, show_json, show_table, size
 from lxdpy.cli.progress import short
 from lxdpy.cli.session import each, follow
 from lxdpy.client import AsyncClient, AsyncInstance, Exit, InstanceState, LXDError, NotFound
@@ -52,6 +53,10 @@ async def launch(
             return None
         await _copy_console(instance, follow=True, tail=None)
         return (await instance.wait()).shell_code
+    except asyncio.CancelledError:
+        if not remove:
+            note(f"The instance goes on: lxdpy stop {instance.name}")
+        raise
     finally:
         if remove:
             with suppress(NotFound):

@@ -33,6 +33,10 @@ def run(socket: str | None, action: Action) -> NoReturn:
         # Whoever read our output is gone; the interpreter must not try to flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as exc:
+        error(f"Cannot write the output: {exc.strerror or exc}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     raise typer.Exit(code)
 
 

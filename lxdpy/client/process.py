@@ -88,10 +88,17 @@ class AsyncProcess:
                 self._open_outputs -= 1
 
     async def feed(self, source: Stdin | None) -> None:
-        """Send all of `source`, then the end of input; stops early if the command reads no more."""
+        """Send all of `source`, then the end of input; stops early if the command reads no more.
+
+        On a terminal the end of a `source` is Ctrl-D, twice where a line is unfinished, and None is no input yet.
+        """
+        last = b"\n"
         try:
             async for chunk in chunks(source):
                 await self.write(chunk)
+                last = chunk[-1:] or last
+            if self._interactive and source is not None:
+                await self.write(b"\x04" if last in (b"\n", b"\r") else b"\x04\x04")
         except BrokenPipeError:
             return
         await self.close_stdin()

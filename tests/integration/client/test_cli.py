@@ -76,6 +76,26 @@ def test_launch_attached_exits_as_the_instance(lxdpy: Run, server: FakeLxd) -> N
     assert server.instances == {}
 
 
+def test_interrupting_an_attached_launch(lxdpy: Run, socket: str, server: FakeLxd) -> None:
+    for options, said, left in (
+        (("--rm",), b"", []),
+        ((), b"The instance goes on: lxdpy stop web\n", ["web"]),
+    ):
+        with subprocess.Popen(
+            (*LXDPY, "launch", "-a", *options, "alpine", "web"),
+            env=environment(socket),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == b"hello\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+            assert process.stderr.read().endswith(b"done (500 B)\n" + said)
+            assert list(server.instances) == left
+
+
 def test_launch_of_what_does_not_start(lxdpy: Run, server: FakeLxd) -> None:
     said = 'Error: Cannot start instance "web": "missing" not found\n'
     for options in ((), ("--attach",)):
@@ -120,6 +140,38 @@ def test_exec_passes_streams_and_code(lxdpy: Run) -> None:
 def test_exec_leaves_the_commands_options_alone(lxdpy: Run, words: tuple[str, ...]) -> None:
     lxdpy("launch", "alpine", "web")
     assert lxdpy("exec", *words).stdout == "1 -- -e\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "stdout", "stderr"),
+    [
+        ("exec web -- cat <&-", 0, "", ""),
+        ("exec web -- echo out >&-", 0, "", ""),
+        ("exec web -- sh -c 'echo err >&2; exit 3' 2>&-", 3, "", ""),
+        ("list >&-", 0, "", ""),
+        ("list >/dev/full", 1, "", "Error: Cannot write the output: No space left on device\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full(
+    lxdpy: Run, socket: str, line: str, code: int, stdout: str, stderr: str
+) -> None:
+    lxdpy("launch", "alpine", "web")
+    done = subprocess.run(
+        ("sh", "-c", f'"$@" {line}', "sh", *LXDPY),
+        env=environment(socket),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
+
+
+@pytest.mark.parametrize("given", ["a line\n", "no line", ""])
+def test_a_pipe_ends_on_a_terminal_too(lxdpy: Run, given: str) -> None:
+    lxdpy("launch", "alpine", "web")
+    done = lxdpy("exec", "-t", "web", "--", "sh", "-c", "stty -echo; echo :; cat; echo end", stdin=given)
+    assert done.stdout.endswith("end\n")
 
 
 def test_exec_forwards_signals(lxdpy: Run, socket: str) -> None:
