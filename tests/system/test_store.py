@@ -59,7 +59,7 @@ class Layer:
     diff_id: Digest = field(init=False)
 
     def __post_init__(self) -> None:
-        self.blob = self.blob or gzip.compress(self.tar, 1)
+        self.blob = self.blob or gzip.compress(self.tar, 1, mtime=0)
         self.diff_id = Digest.of(self.tar)
 
     @property
