@@ -636,7 +636,9 @@ def test_cancelled_pull_leaves_no_process(state: Path, registry: FaultyRegistry)
         pulling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await pulling
-        assert start_time(pid) is None
+        # It has closed all it had open; the kernel may take a moment for the rest.
+        while start_time(pid) is not None:
+            await asyncio.sleep(0.01)
 
     run(state, body)
 
