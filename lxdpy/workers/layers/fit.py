@@ -7,6 +7,9 @@ directory without an entry    a directory         mode, owner, attributes and ti
 hardlink to a file below      the file            the file is copied up, and linked
                               nothing             LayerError
 opaque root                   names               whiteouts and opaque directories for all of them
+
+What is moved may be a symlink, and take the place of a directory that was looked at before. So every single step finds
+the directory it works in anew, and follows no symlink to it.
 """
 
 from __future__ import annotations
@@ -14,15 +17,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lxdpy.errors import LayerError
 from lxdpy.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from lxdpy.workers.layers.lowers import Found, Lowers
 from lxdpy.workers.layers.tar import show
-from lxdpy.workers.layers.tree import MAX_DEPTH, MAX_SYMLINKS, OPAQUE, Deferred, is_allowed_xattr, remove_tree
+from lxdpy.workers.layers.tree import (
+    LAYERS_FAULT,
+    MAX_DEPTH,
+    MAX_SYMLINKS,
+    OPAQUE,
+    Deferred,
+    is_allowed_xattr,
+    remove_tree,
+)
 
 _BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COPY_BYTES = 1 << 30
 
 
@@ -44,7 +57,16 @@ class Fit:
         self.copied_bytes = 0
 
     def run(self, deferred: Deferred) -> None:
-        """Do all that was deferred. Raises LayerError, OSError."""
+        """Do all that was deferred. Raises LayerError, and OSError for what went wrong."""
+        try:
+            self._run(deferred)
+        except OSError as exc:
+            if exc.errno not in LAYERS_FAULT:
+                raise
+            name = os.fsencode(exc.filename) if isinstance(exc.filename, str | bytes) else b""
+            raise LayerError(f"Cannot unpack {show(name)} onto the layers below: {exc.strerror}") from exc
+
+    def _run(self, deferred: Deferred) -> None:
         self._implied = set(deferred.directories)
         self._unsettled = set(deferred.directories)
         for path in deferred.directories:
@@ -118,12 +140,12 @@ class Fit:
         spare = b"moved-%d" % len(self._moved)
         self._moved.append((path, path))
         place = len(self._moved) - 1
-        os.rename(path, spare, src_dir_fd=self._root_fd, dst_dir_fd=self._spare_fd)
+        with self._at(path) as (fd, name):
+            os.rename(name, spare, src_dir_fd=fd, dst_dir_fd=self._spare_fd)
         self._merged.clear()
         inside = path + b"/"
         implied = {known[len(inside) :] for known in self._implied if known.startswith(inside)}
-        self._implied = {known for known in self._implied if known != path and not known.startswith(inside)}
-        self._unsettled &= self._implied
+        self._forget(path)
         target = self._resolve(parent, link)
         self._merge(spare, target, implied)
         self._moved[place] = path, target
@@ -162,15 +184,16 @@ class Fit:
             if stat.S_ISDIR(status.st_mode):
                 return None
             if stat.S_ISLNK(status.st_mode):
-                return os.readlink(path, dir_fd=self._root_fd)
+                return self._read_link(path)
             raise LayerError(f"Cannot unpack into {show(path)}: it is no directory")
         below = None if status is not None else self._below(path)
         if below is not None and below.is_symlink:
             return below.read_link()
         self._keep_times(path.rpartition(b"/")[0])
-        if status is not None:
-            os.unlink(path, dir_fd=self._root_fd)
-        os.mkdir(path, 0o755, dir_fd=self._root_fd)
+        with self._at(path) as (fd, name):
+            if status is not None:
+                os.unlink(name, dir_fd=fd)
+            os.mkdir(name, 0o755, dir_fd=fd)
         self._times[path] = 0, 0
         self._implied.add(path)
         self._merged.clear()
@@ -191,39 +214,45 @@ class Fit:
             inside = pending.pop()
             source, destination = _join(spare, inside), _join(target, inside)
             self._keep_times(destination)
-            fd = openat2(self._spare_fd, source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, resolve=_BENEATH)
+            fds = openat2(self._spare_fd, source, _DIRECTORY, resolve=_BENEATH), self._open_directory(destination)
             try:
-                names = sorted(os.fsencode(name) for name in os.listdir(fd))
-            finally:
-                os.close(fd)
-            for name in names:
-                relative, old, new = _join(inside, name), _join(source, name), _join(destination, name)
-                status = os.stat(old, dir_fd=self._spare_fd, follow_symlinks=False)
-                there = self._status(new)
-                if there is not None and _is_whiteout(status):
-                    continue
-                if there is not None and stat.S_ISDIR(there.st_mode):
-                    if stat.S_ISDIR(status.st_mode):
-                        if relative not in implied and new in self._implied:
-                            self._take_attributes(old, new, status)
-                        pending.append(relative)
+                for name in sorted(os.fsencode(name) for name in os.listdir(fds[0])):
+                    relative, new = _join(inside, name), _join(destination, name)
+                    status = os.stat(name, dir_fd=fds[0], follow_symlinks=False)
+                    there = self._status(new)
+                    if there is not None and _is_whiteout(status):
                         continue
-                    remove_tree(self._root_fd, new)
-                elif there is not None:
-                    os.unlink(new, dir_fd=self._root_fd)
-                os.rename(old, new, src_dir_fd=self._spare_fd, dst_dir_fd=self._root_fd)
-                if stat.S_ISDIR(status.st_mode):
-                    came = {known for known in implied if known == relative or known.startswith(relative + b"/")}
-                    self._implied.update(_join(target, known) for known in came)
-                    self._unsettled.update(_join(target, known) for known in came)
+                    if there is not None and stat.S_ISDIR(there.st_mode):
+                        if stat.S_ISDIR(status.st_mode):
+                            if relative not in implied and new in self._implied:
+                                self._take_attributes(_join(source, name), new, status)
+                            pending.append(relative)
+                            continue
+                        remove_tree(self._root_fd, new)
+                        self._forget(new)
+                    elif there is not None:
+                        os.unlink(name, dir_fd=fds[1])
+                    os.rename(name, name, src_dir_fd=fds[0], dst_dir_fd=fds[1])
+                    if stat.S_ISDIR(status.st_mode):
+                        came = {known for known in implied if known == relative or known.startswith(relative + b"/")}
+                        self._implied.update(_join(target, known) for known in came)
+                        self._unsettled.update(_join(target, known) for known in came)
+            finally:
+                for fd in fds:
+                    os.close(fd)
         remove_tree(self._spare_fd, spare)
+
+    def _forget(self, path: bytes) -> None:
+        """Directory `path` is gone, and all in it."""
+        inside = path + b"/"
+        self._implied = {known for known in self._implied if known != path and not known.startswith(inside)}
+        self._unsettled &= self._implied
 
     def _take_attributes(self, old: bytes, new: bytes, status: os.stat_result) -> None:
         """Give directory `new` of the layer what the entry of directory `old` beside it said."""
         self._implied.discard(new)
         self._unsettled.discard(new)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        source, target = openat2(self._spare_fd, old, flags, resolve=_BENEATH), self._open_directory(new)
+        source, target = openat2(self._spare_fd, old, _DIRECTORY, resolve=_BENEATH), self._open_directory(new)
         try:
             _copy_owner_and_xattrs(source, target, status)
         finally:
@@ -242,7 +271,7 @@ class Fit:
         source, found = place
         self._keep_times(path.rpartition(b"/")[0])
         if found is None:
-            os.link(source, path, src_dir_fd=self._root_fd, dst_dir_fd=self._root_fd, follow_symlinks=False)
+            self._link_here(source, path)
             return
         status = self._status(source)
         if status is None:
@@ -250,7 +279,7 @@ class Fit:
             self._resolve(b"", b"/" + source.rpartition(b"/")[0])
             self._keep_times(source.rpartition(b"/")[0])
             self._copy_up(found, source)
-            os.link(source, path, src_dir_fd=self._root_fd, dst_dir_fd=self._root_fd, follow_symlinks=False)
+            self._link_here(source, path)
         else:
             # The layer deletes the target: only the new name stays.
             self._copy_up(found, path)
@@ -274,7 +303,7 @@ class Fit:
                     return None
                 link = below.read_link() if below.is_symlink else None
             elif stat.S_ISLNK(status.st_mode):
-                link = os.readlink(path, dir_fd=self._root_fd)
+                link = self._read_link(path)
             if link is not None:
                 links += 1
                 if links > MAX_SYMLINKS:
@@ -290,18 +319,22 @@ class Fit:
 
     def _copy_up(self, found: Found, path: bytes) -> None:
         """Copy a file or symlink of the layers below to `path`."""
+        with self._at(path) as (parent, name):
+            self._copy(found, path, parent, name)
+
+    def _copy(self, found: Found, path: bytes, parent: int, name: bytes) -> None:
         status = found.status
         self.copied_entries += 1
         if found.is_symlink:
-            os.symlink(found.read_link(), path, dir_fd=self._root_fd)
-            os.chown(path, status.st_uid, status.st_gid, dir_fd=self._root_fd, follow_symlinks=False)
+            os.symlink(found.read_link(), name, dir_fd=parent)
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
         elif stat.S_ISREG(status.st_mode):
             self.copied_bytes += status.st_size
             if self.copied_bytes > self._budget:
                 raise LayerError(f"Cannot unpack {show(path)}: the layer is larger than the limit")
             source = found.open(os.O_RDONLY)
             target = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._root_fd
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
             )
             try:
                 while os.copy_file_range(source, target, _COPY_BYTES):
@@ -311,10 +344,14 @@ class Fit:
                 os.close(source)
                 os.close(target)
         else:
-            os.mknod(path, status.st_mode, status.st_rdev, dir_fd=self._root_fd)
-            os.chown(path, status.st_uid, status.st_gid, dir_fd=self._root_fd, follow_symlinks=False)
+            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=parent)
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
         times = (status.st_mtime_ns, status.st_mtime_ns)
-        os.utime(path, ns=times, dir_fd=self._root_fd, follow_symlinks=False)
+        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+    def _link_here(self, source: bytes, path: bytes) -> None:
+        with self._at(source) as (source_fd, source_name), self._at(path) as (fd, name):
+            os.link(source_name, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
 
     # ---- opaque root
 
@@ -340,17 +377,37 @@ class Fit:
                 path = _join(new, path[len(old) + 1 :])
         return path
 
+    @contextmanager
+    def _at(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """The directory that `path` is in, and its name there. Raises OSError where a symlink leads to it."""
+        parent, _, name = path.rpartition(b"/")
+        if not parent:
+            yield self._root_fd, name
+            return
+        fd = openat2(self._root_fd, parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, resolve=_BENEATH)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
     def _status(self, path: bytes) -> os.stat_result | None:
+        """What this layer has at `path`; nothing below a symlink."""
         if not path:
             return os.fstat(self._root_fd)
         try:
-            return os.stat(path, dir_fd=self._root_fd, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            with self._at(path) as (fd, name):
+                return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError as exc:
+            if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+
+    def _read_link(self, path: bytes) -> bytes:
+        with self._at(path) as (fd, name):
+            return os.readlink(name, dir_fd=fd)
 
     def _open_directory(self, path: bytes) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        return openat2(self._root_fd, path or b".", flags, resolve=_BENEATH)
+        return openat2(self._root_fd, path or b".", _DIRECTORY, resolve=_BENEATH)
 
     def _set_opaque(self, path: bytes) -> None:
         fd = self._open_directory(path)
@@ -369,7 +426,8 @@ class Fit:
             if not path:
                 os.utime(self._root_fd, ns=times)
             elif self._status(path) is not None:
-                os.utime(path, ns=times, dir_fd=self._root_fd, follow_symlinks=False)
+                with self._at(path) as (fd, name):
+                    os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
 
 
 def open_layers(paths: Sequence[str]) -> list[int]:

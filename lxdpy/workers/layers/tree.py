@@ -130,7 +130,7 @@ class Tree:
             self._link_forward()
             deferred = self._finish()
         except OSError as exc:
-            if exc.errno in _LAYERS_FAULT:
+            if exc.errno in LAYERS_FAULT:
                 raise LayerError(f"Cannot unpack {show(self._current)}: {exc.strerror}") from exc
             raise
         finally:
@@ -540,7 +540,7 @@ class Tree:
 
 
 # What a name, a target or an attribute can do wrong; all else is the host's failure.
-_LAYERS_FAULT = frozenset(
+LAYERS_FAULT = frozenset(
     (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL,
      errno.EILSEQ, errno.EMLINK, errno.EFBIG)
 )  # fmt: skip
