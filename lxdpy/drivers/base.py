@@ -131,6 +131,9 @@ class Store(Protocol):
     def write_blob(self, digest: Digest, data: bytes) -> None:
         """Keep a document. Raises DigestMismatchError, NoSpaceError."""
 
+    async def wake(self) -> None:
+        """A pull is about to come: start what it takes, while its image is still being resolved. Raises WorkerError."""
+
     async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
         """Make every layer of one image present and unpacked; base first, as in the manifest.
 

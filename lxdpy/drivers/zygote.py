@@ -146,6 +146,11 @@ class Zygote:
                 return job
         raise WorkerError(f"The {self._name} fork server ends as soon as it is started")
 
+    async def start(self) -> None:
+        """Spawn the fork server ahead of its first job. Raises WorkerError."""
+        async with self._lock:
+            self._running()
+
     async def close(self) -> None:
         """End the fork server and wait for its end; its children go on."""
         self._closed = True

@@ -128,6 +128,9 @@ class FakeStore:
         assert digest.matches(data)
         self.blobs[digest] = data
 
+    async def wake(self) -> None:
+        pass
+
     async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
         await asyncio.sleep(0)
         if self.failure is not None:

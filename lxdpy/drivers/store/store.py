@@ -133,6 +133,10 @@ class LayerStore:
         self._held_blobs.setdefault(layer_id, []).append(blob)
         self._busy_blobs[blob] += 1
 
+    async def wake(self) -> None:
+        """See `Store.wake`."""
+        await self._workers.start()
+
     async def materialize(self, layers: Sequence[LayerRequest], progress: Progress) -> tuple[StoredLayer, ...]:
         """See `Store.materialize`."""
         if len(layers) > self._limits.max_layers:
@@ -164,7 +168,9 @@ class LayerStore:
                 await self._made(stack, place)
                 self._board.finish(stack.layers[place], progress, LayerState.DONE)
 
-            await _all(make(place) for place in missing)
+            # The largest first: what takes longest does not begin last.
+            by_size = sorted(missing, key=lambda place: -stack.layers[place].descriptor.size)
+            await _all(make(place) for place in by_size)
 
     def _id(self, stack: _Stack, place: int) -> str:
         """The id of a layer that is here."""

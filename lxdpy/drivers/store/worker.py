@@ -31,6 +31,10 @@ class LayerWorkers:
         """The fork server's pid, when it runs."""
         return self._zygote.pid
 
+    async def start(self) -> None:
+        """Start the fork server ahead of its first job."""
+        await self._zygote.start()
+
     async def unpack(
         self,
         request: UnpackRequest,

@@ -165,6 +165,7 @@ class ImageService:
         alias = self._aliases.get(reference.familiar)
         if alias is not None and not refresh:
             return FoundImage(self._images[alias.fingerprint], None)
+        await self._store.wake()
         resolved = await self._registry.resolve(reference, self._platform, cached=self._store.read_blob)
         self._check(resolved)
         return FoundImage(None, resolved)
