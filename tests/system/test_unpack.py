@@ -348,6 +348,13 @@ def test_hardlink_to_directory(layers: Layers) -> None:
         layers.unpack(Tar().directory("d").hardlink("h", "d"))
 
 
+def test_hardlink_in_place_of_a_directory(layers: Layers) -> None:
+    root = layers.unpack(Tar().directory("x").file("x/y").directory("b").file("b/f", b"1").hardlink("x", "b/f"))
+    assert (root / "x").samefile(root / "b/f")
+    layers.unpack(Tar().directory("a").file("a/f").hardlink("a", "a/f"))
+    assert layers.result.deferred.hardlinks == [(b"a", b"a/f")]
+
+
 def test_hardlink_to_lower_file_is_deferred(layers: Layers) -> None:
     layers.unpack(Tar().directory("d").hardlink("d/h", "usr/bin/perl"))
     assert layers.result.deferred.hardlinks == [(b"d/h", b"usr/bin/perl")]

@@ -408,9 +408,8 @@ class Tree:
                 # A later entry of that name was made meanwhile.
                 return True
             self._clear(parent, name)
-            os.link(
-                source_name, name, src_dir_fd=source_parent.fd, dst_dir_fd=parent.fd, follow_symlinks=False
-            )  # fmt: skip
+            # What was there may have been a directory, with the target in it.
+            return self._link(path, target, last_try=last_try)
         return True
 
     def _find(self, target: bytes) -> tuple[_Directory, bytes] | None:
