@@ -1,6 +1,7 @@
 """Stacks of layers as the overlay driver mounts them, in either way."""
 
 import asyncio
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -96,6 +97,25 @@ def test_stack(place: Path, count: int, mapped: bool, by_name: bool) -> None:
     if count:
         assert (upper / "only-0").is_char_device()
         assert os.stat(layers[-1][1] + "/only-0").st_uid == 0
+
+
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EINVAL], ids=["before 6.5", "before 6.13"])
+def test_kernel_that_takes_no_descriptors(place: Path, monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
+    layers = make_layers(place, 2)
+    rw, scratch = make_instance(place)
+    fsconfig = mount.fsconfig
+
+    def old_fsconfig(fd: int, command: int, *arguments: Any) -> None:
+        if command == mount.FSCONFIG_SET_FD:
+            raise OSError(refusal, os.strerror(refusal))
+        fsconfig(fd, command, *arguments)
+
+    def body() -> None:
+        monkeypatch.setattr(mount, "fsconfig", old_fsconfig)
+        os.fchdir(mount_stack(layers, rw, None, scratch))
+        assert sorted(os.listdir(".")) == ["only-0", "only-1", "who"]
+
+    in_child(body)
 
 
 def test_more_layers_than_overlayfs_takes(place: Path) -> None:

@@ -107,7 +107,8 @@ def _mount_by_descriptors(layers: Sequence[int], rw_fd: int) -> int | None:
             for layer in layers:
                 mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "lowerdir+", None, layer)
         except OSError as exc:
-            if exc.errno == errno.EINVAL:
+            # Before 6.5 overlayfs does not take part in fsconfig at all, before 6.13 it wants a name here.
+            if exc.errno in (errno.EOPNOTSUPP, errno.EINVAL):
                 return None
             raise
         mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "upperdir", None, upper)
