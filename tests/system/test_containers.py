@@ -23,6 +23,11 @@ With = Callable[[Callable[[LxcContainers], Any]], None]
 EITHER = pytest.mark.parametrize("idmap", [IdMap(1_000_000, 65_536), None], ids=["unprivileged", "privileged"])
 
 
+def apparmor() -> bool:
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text().startswith("Y")
+
+
 def console(spec: StartSpec) -> str:
     return Path(spec.directory, "console.log").read_text().replace("\r\n", "\n")
 
@@ -370,5 +375,35 @@ def test_console_is_interactive_and_has_one_holder(with_containers: With, spec: 
 def test_version(with_containers: With) -> None:
     async def body(containers: LxcContainers) -> None:
         assert (await containers.version())[0].isdigit()
+
+    with_containers(body)
+
+
+def test_environment_of_liblxc_is_not_the_containers(with_containers: With, spec: Spec, place: Path) -> None:
+    """liblxc runs apparmor_parser by its PATH."""
+
+    async def body(containers: LxcContainers) -> None:
+        hook, seen = place / "hook", place / "seen"
+        hook.write_text(f'#!/bin/sh\necho "$PATH" >{seen}\n')
+        hook.chmod(0o755)
+        made = spec(
+            "sh", "-c", "echo $PATH", environment=(("PATH", "/bin"),), items=(("lxc.hook.pre-start", str(hook)),)
+        )
+        assert await output(containers, made) == "/bin\n"
+        assert seen.read_text() == "/usr/sbin:/sbin\n"
+
+    with_containers(body)
+
+
+@pytest.mark.skipif(not apparmor(), reason="the kernel has no AppArmor")
+@EITHER
+def test_apparmor_confines(with_containers: With, spec: Spec, idmap: IdMap | None) -> None:
+    async def body(containers: LxcContainers) -> None:
+        container = await containers.start(spec("sleep", "100", idmap=idmap))
+        label = Path(f"/proc/{container.init_pid}/attr/current").read_text()
+        assert label.startswith("lxc-")
+        assert label.endswith("(enforce)\n")
+        container.signal(9)
+        await container.released()
 
     with_containers(body)

@@ -35,6 +35,9 @@ from lxdpy.linux import mount
 from lxdpy.linux.mount import CLONE_NEWNS, unshare
 from lxdpy.linux.own_cgroup import expect_moves
 
+# Where liblxc finds apparmor_parser, and does not find newuidmap: that would refuse ids which /etc/subuid does not give
+# to root, and without it liblxc writes the id map itself.
+_PATH = "/usr/sbin:/sbin"
 _READ_BYTES = 16 * 1024
 _READY = b"\0"
 _PLAN_FD, _ANSWER_FD, _CGROUP_FD = 3, 4, 5
@@ -191,6 +194,10 @@ def _run() -> None:
     name, lxc_path, directory, init, items, environment, data = data.split(b"\0", 6)
     container = Container(name.decode(), lxc_path.decode())
     container.clear_config()
+    # Only with a file does liblxc give the configuration the container's name, which AppArmor profiles are named after.
+    if not container.load_config("/dev/null"):
+        write(_ANSWER_FD, b"liblxc cannot read /dev/null")
+        return
     # One pair after the other, in memory that is used again: all strings at once would take pages of every size class.
     position = 0
     for number in range(-int(items), int(environment)):
@@ -212,6 +219,7 @@ def _run() -> None:
                 return
             unsetenv(data[position:middle])
         position = end + 1
+    putenv("PATH", _PATH)
     argv = tuple([word.decode("utf-8", _ESCAPE) for word in data[position:].split(b"\0")])
     if init:
         # Only where stdio is a terminal does lxc-init get the container's console instead: a pty master counts as one.
