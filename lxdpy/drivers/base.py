@@ -131,6 +131,10 @@ class Store(Protocol):
     def write_blob(self, digest: Digest, data: bytes) -> None:
         """Keep a document. Raises DigestMismatchError, NoSpaceError."""
 
+    def write_index(self, manifests: Sequence[tuple[str, Descriptor]]) -> None:
+        """Say under which names (name, manifest) the blobs are to be found: the index.json of the OCI image layout that
+        the store is (image-spec, image-layout.md). Raises NoSpaceError, WorkerError."""
+
     async def wake(self) -> None:
         """A pull is about to come: start what it takes, while its image is still being resolved. Raises WorkerError."""
 

@@ -119,6 +119,7 @@ class FakeStore:
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
         self.failure: Exception | None = None
+        self.index: dict[str, Digest] = {}
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
 
     def read_blob(self, digest: Digest) -> bytes | None:
@@ -127,6 +128,9 @@ class FakeStore:
     def write_blob(self, digest: Digest, data: bytes) -> None:
         assert digest.matches(data)
         self.blobs[digest] = data
+
+    def write_index(self, manifests: Sequence[tuple[str, Descriptor]]) -> None:
+        self.index = {name: manifest.digest for name, manifest in manifests}
 
     async def wake(self) -> None:
         pass

@@ -1,5 +1,7 @@
 """The main job with everything real: registry, kernel, liblxc, network; over the API as curl would use it."""
 
+import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -182,6 +184,10 @@ def test_layers_are_kept_as_an_oci_layout(daemon: Daemon) -> None:
     assert (daemon.state_dir / "oci-layout").read_text()
     (image,) = daemon.get("/1.0/images?recursion=1")
     assert (daemon.state_dir / "blobs/sha256" / image["fingerprint"]).is_file()
+    done = subprocess.run(
+        ["skopeo", "inspect", f"oci:{daemon.state_dir}:example"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["Digest"] == f"sha256:{image['fingerprint']}"
     assert len(list((daemon.state_dir / "layers").glob("*/meta.json"))) == 3
 
 

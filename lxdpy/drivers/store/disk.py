@@ -1,6 +1,7 @@
 """The store's files: names, what counts as whole, space.
 
-    STATE/oci-layout  blobs/ALGORITHM/HEX     an OCI image layout: skopeo can read it as it is
+    STATE/oci-layout  index.json              an OCI image layout: skopeo can read it as it is
+          blobs/ALGORITHM/HEX
           ingest/HEX.partial                  blobs being fetched, resumable; gone after a week
           layers/.tmp-*                       unpacking, or deletion, under way; swept at start
           layers/ID/{fs,meta.json}            unpacked layers. ID: d-HEX of the diff_id; c-HEX of the chain id, if what
@@ -17,7 +18,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from lxdpy.drivers.base import StoredLayer
 from lxdpy.drivers.store import trash
 from lxdpy.errors import DigestMismatchError, NoSpaceError, WorkerError
 from lxdpy.linux.syncfs import syncfs
+from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
+from lxdpy.oci.media_types import OCI_INDEX
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +200,20 @@ class Disk:
         if self.read_blob(digest) is None:
             self._write(self.blob(digest), data)
 
+    def write_index(self, manifests: Sequence[tuple[str, Descriptor]]) -> None:
+        """Name the images of the layout. Raises NoSpaceError, WorkerError."""
+        entries = [
+            {
+                "mediaType": manifest.media_type,
+                "digest": str(manifest.digest),
+                "size": manifest.size,
+                "annotations": {"org.opencontainers.image.ref.name": name},
+            }
+            for name, manifest in manifests
+        ]
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        self._write(self._state_dir / "index.json", json.dumps(document, indent=1).encode(), self._ingest)
+
     def partial(self, digest: Digest) -> Path:
         """Where a blob grows while it is fetched."""
         return self._ingest / f"{digest.hex}.partial"
@@ -205,8 +222,9 @@ class Disk:
         """The partial blob is whole and verified. Raises OSError."""
         os.rename(self.partial(digest), self.blob(digest))
 
-    def _write(self, path: Path, data: bytes) -> None:
-        temporary = self._temporary(path.parent)
+    def _write(self, path: Path, data: bytes, staging: Path | None = None) -> None:
+        """Write a file whole or not at all; `staging` is a directory that is swept, where its own is not."""
+        temporary = self._temporary(staging or path.parent)
         try:
             try:
                 temporary.write_bytes(data)

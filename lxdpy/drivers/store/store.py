@@ -30,6 +30,7 @@ from lxdpy.errors import (
 )
 from lxdpy.linux.remove import remove
 from lxdpy.oci.chain_id import chain_ids
+from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
 from lxdpy.progress import LayerState, Progress
 
@@ -104,6 +105,10 @@ class LayerStore:
     def write_blob(self, digest: Digest, data: bytes) -> None:
         """See `Store.write_blob`."""
         self._disk.write_blob(digest, data)
+
+    def write_index(self, manifests: Sequence[tuple[str, Descriptor]]) -> None:
+        """See `Store.write_index`."""
+        self._disk.write_index(manifests)
 
     # ---- layers
 

@@ -19,7 +19,8 @@ from lxdpy.db import images as table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import AliasRecord, ImageRecord
 from lxdpy.drivers.base import Collected, LayerRequest, Registry, ResolvedImage, Store
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
+from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
 from lxdpy.oci.manifest import Manifest
@@ -277,6 +278,7 @@ class ImageService:
                     await self._database.run(lambda db: table.put_with_alias(db, image, new_alias))
                     self._images[image.fingerprint] = image
                     self._aliases[new_alias.name] = new_alias
+                    await self._name_blobs()
                     action = "image-updated" if known else "image-created"
                     self._announce(action, f"/1.0/images/{image.fingerprint}")
             return image
@@ -304,6 +306,7 @@ class ImageService:
             alias = AliasRecord(name, self.get(fingerprint).fingerprint, description)
             await self._database.run(lambda db: table.put_alias(db, alias))
             self._aliases[name] = alias
+            await self._name_blobs()
         self._announce("image-alias-created", f"/1.0/images/aliases/{name}")
         return alias
 
@@ -316,6 +319,7 @@ class ImageService:
             alias = self.alias(name)
             await self._database.run(lambda db: table.delete_alias(db, alias.name))
             del self._aliases[alias.name]
+            await self._name_blobs()
         self._announce("image-alias-deleted", f"/1.0/images/aliases/{alias.name}")
 
     async def delete(self, fingerprint: str) -> None:
@@ -330,6 +334,7 @@ class ImageService:
             del self._images[image.fingerprint]
             for alias in self.aliases_of(image.fingerprint):
                 del self._aliases[alias.name]
+            await self._name_blobs()
         self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
 
     async def collect(self) -> Collected:
@@ -348,6 +353,21 @@ class ImageService:
         if collected.layers or collected.blobs:
             logger.info("Collected %d layers and %d blobs", collected.layers, collected.blobs)
         return collected
+
+    async def _name_blobs(self) -> None:
+        """Tell the store the images' names. What is lost here is only for others to read: a failure is logged."""
+        try:
+            await asyncio.to_thread(self._write_index, self.aliases())
+        except LxdpyError as exc:
+            logger.error("Cannot write the index of the image layout: %s", exc)
+
+    def _write_index(self, aliases: Sequence[AliasRecord]) -> None:
+        manifests = []
+        for alias in aliases:
+            digest = Digest("sha256", alias.fingerprint)
+            data = self._document(digest)
+            manifests.append((alias.name, Descriptor(Manifest.parse(data, None).media_type, digest, len(data))))
+        self._store.write_index(manifests)
 
     def _document(self, digest: Digest) -> bytes:
         data = self._store.read_blob(digest)

@@ -244,3 +244,17 @@ def test_a_description_outlives_a_new_pull(play: Play) -> None:
         assert host.images.alias("alpine:3.20").fingerprint != fingerprint
 
     play(scenario)
+
+
+def test_the_stores_index_names_every_alias(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        fingerprint = await pull(host)
+        await host.images.add_alias("mine", fingerprint, "")
+        manifest = Digest("sha256", fingerprint)
+        assert host.store.index == {"alpine:3.20": manifest, "mine": manifest}
+        await host.images.delete_alias("mine")
+        assert host.store.index == {"alpine:3.20": manifest}
+        await host.images.delete(fingerprint)
+        assert host.store.index == {}
+
+    play(scenario)
