@@ -2,6 +2,10 @@
 
 The attached process sets up its own terminal, ids and directory and then executes the command, so that nothing of it
 depends on what liblxc's attach can express; the worker waits for it as its parent and sees its true wait status.
+
+Until then it is a process of the host in the container's sight: root of the host by its uid, without the container's
+seccomp filter, with the worker's descriptors and memory. It is sealed before it gets there, or the container's root
+would trace it. A privileged container's root still can: it is the host's.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from collections.abc import Sequence
 import _lxc
 
 from lxdpy.errors import InvalidRequestError, WorkerError
+from lxdpy.linux import dumpable
 from lxdpy.linux.idmap import host_id
 from lxdpy.workers.lifecycle import accounts
 from lxdpy.workers.lifecycle.rootfs import Rootfs
@@ -52,6 +57,7 @@ def execute(request: dict[str, object], channel: Channel, fds: list[int]) -> Non
     # `warnings`, for a deprecated call of its own; it is loaded by now, and silent.
     warnings.simplefilter("ignore")
     sys.meta_path.clear()
+    dumpable.seal()
     pid: int = container.attach(
         _run, command, env_policy=_lxc.LXC_ATTACH_CLEAR_ENV, stdin=fds[0], stdout=fds[1], stderr=fds[2]
     )
