@@ -395,14 +395,16 @@ def test_environment_of_liblxc_is_not_the_containers(with_containers: With, spec
     with_containers(body)
 
 
-@pytest.mark.skipif(not apparmor(), reason="the kernel has no AppArmor")
 @EITHER
-def test_apparmor_confines(with_containers: With, spec: Spec, idmap: IdMap | None) -> None:
+def test_apparmor_confines_where_the_kernel_has_it(with_containers: With, spec: Spec, idmap: IdMap | None) -> None:
     async def body(containers: LxcContainers) -> None:
         container = await containers.start(spec("sleep", "100", idmap=idmap))
-        label = Path(f"/proc/{container.init_pid}/attr/current").read_text()
-        assert label.startswith("lxc-")
-        assert label.endswith("(enforce)\n")
+        try:
+            label = Path(f"/proc/{container.init_pid}/attr/current").read_text()
+        except OSError:
+            # No security module that labels processes.
+            label = ""
+        assert (label.startswith("lxc-") and label.endswith("(enforce)\n")) == apparmor(), label
         container.signal(9)
         await container.released()
 
