@@ -7,9 +7,11 @@ import fcntl
 import os
 import signal
 import struct
+import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,5 +230,29 @@ def test_commands_end_with_their_container(with_containers: With, spec: Spec) ->
         container.signal(9)
         assert await process.wait() == ExitStatus(None, 9)
         await container.released()
+
+    with_containers(body)
+
+
+def test_root_of_a_container_cannot_trace_what_enters_it(with_containers: With, spec: Spec) -> None:
+    async def body(containers: LxcContainers) -> None:
+        async with running(containers, spec("sleep", "100")) as container:
+            tracer = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                str(Path(__file__).with_name("tracer.py")),
+                str(container.init_pid),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert tracer.stdout is not None
+            assert await tracer.stdout.readline() == b"ready\n"
+            for _ in range(30):
+                assert (await run(container, "sleep", "0.01"))[0] == ExitStatus(0, None)
+            output, _ = await tracer.communicate(b"")
+            assert tracer.returncode == 0
+            traced = {tuple(line.split()) for line in output.decode().splitlines()}
+            # Once it has become the command it is the container's own.
+            assert traced <= {("/bin/busybox", "0")}
 
     with_containers(body)
