@@ -8,6 +8,8 @@ from lxdpy.errors import InvalidRequestError
 
 MAX_ID = 0xFFFFFFFE
 MAX_GROUPS = 65536
+# Python takes no number of thousands of digits.
+_MAX_DIGITS = 20
 
 
 class Account:
@@ -73,7 +75,8 @@ def _group(wanted: str, read: Callable[[str], str]) -> int:
 
 def _entries(text: str, fields: int) -> Iterator[list[str]]:
     """The well-formed lines, split."""
-    for line in text.splitlines():
+    # Not splitlines(): a user may have more in the comment on them that Unicode takes for an end of line.
+    for line in text.split("\n"):
         entry = line.split(":")
         if len(entry) >= fields and not line.startswith("#"):
             yield entry
@@ -81,6 +84,6 @@ def _entries(text: str, fields: int) -> Iterator[list[str]]:
 
 def _number(text: str) -> int | None:
     """A uid or gid, if `text` is one."""
-    if text.isascii() and text.isdigit() and int(text) <= MAX_ID:
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) <= MAX_ID:
         return int(text)
     return None

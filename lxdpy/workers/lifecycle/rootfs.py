@@ -37,12 +37,18 @@ class Rootfs:
     def read_text(self, path: str) -> str:
         """A small text file; "" when it is missing or no regular file. Raises InvalidRequestError when it is huge."""
         try:
-            fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            found = self.open(path, os.O_PATH)
         except OSError:
             return ""
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
+        try:
+            # Opened only now that it is no device: some of those act at once.
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                return ""
+            fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
             return ""
+        finally:
+            os.close(found)
         with open(fd, "rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
         if len(data) > MAX_TEXT_BYTES:

@@ -77,3 +77,17 @@ def test_no_file_breaks_it(user: str, passwd: str, group: str) -> None:
     except InvalidRequestError:
         return
     assert 0 <= account.uid <= 4294967294
+
+
+@pytest.mark.parametrize("comment", ["\u2028", "\x0c", "\x85", "\r"])
+def test_comments_end_no_line(comment: str) -> None:
+    text = f"app:x:100:101:{comment}an app:/home/app:/bin/sh\n"
+    assert resolve("app", lambda path: text if path == "/etc/passwd" else "").home == "/home/app"
+
+
+def test_numbers_of_thousands_of_digits() -> None:
+    files = {"/etc/passwd": f"app:x:{'1' * 5000}:101::/:\n", "/etc/group": f"app:x:{'1' * 5000}:app\n"}
+    for user in ("app", "1" * 5000):
+        with pytest.raises(InvalidRequestError, match="not in /etc/passwd"):
+            resolve(user, lambda path: files[path])
+    assert resolve("7", lambda path: files[path]).uid == 7
