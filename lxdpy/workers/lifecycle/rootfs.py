@@ -76,6 +76,8 @@ class Rootfs:
     def make_file(self, path: str) -> int:
         """Open a file to mount over, made if missing, also behind a dangling link. Raises InvalidRequestError."""
         for _ in range(MAX_LINKS):
+            if (found := self._find(path)) is not None:
+                return found
             try:
                 with self._as_root():
                     os.close(self.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o644))
@@ -93,6 +95,17 @@ class Rootfs:
             finally:
                 os.close(above)
         raise InvalidRequestError(f'Cannot make file "{path}" in the image: too many links')
+
+    def _find(self, path: str) -> int | None:
+        """What is at `path`, not opened: it may be a device that acts at once."""
+        try:
+            found = self.open(path, os.O_PATH)
+        except OSError:
+            return None
+        if stat.S_ISDIR(os.fstat(found).st_mode):
+            os.close(found)
+            raise InvalidRequestError(f'Cannot make file "{path}" in the image: {os.strerror(errno.EISDIR)}')
+        return found
 
     def check_executable(self, program: str, search_path: str, cwd: str) -> None:
         """See that `program` can be executed, looked up as execvp(3) does.

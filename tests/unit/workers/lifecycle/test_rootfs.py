@@ -1,6 +1,7 @@
 """Looking into a tree that does its best to lead outside."""
 
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +96,17 @@ def test_check_executable(rootfs: Rootfs, program: str, search_path: str, cwd: s
         return
     with pytest.raises(InvalidRequestError, match=reason):
         rootfs.check_executable(program, search_path, cwd)
+
+
+def test_make_file_opens_nothing_that_is_there(rootfs: Rootfs, tree: Path) -> None:
+    (tree / "etc").mkdir()
+    os.mkfifo(tree / "etc/hosts")
+    reader = os.open(tree / "etc/hosts", os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    os.close(rootfs.make_file("/etc/hosts"))
+    # A pipe that somebody has had open for writing is at its end.
+    assert poll.poll(0) == []
+    os.close(reader)
+    with pytest.raises(InvalidRequestError, match="Is a directory"):
+        rootfs.make_file("/etc")
