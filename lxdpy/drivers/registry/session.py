@@ -9,7 +9,7 @@ from lxdpy.config import Config
 from lxdpy.drivers.registry.auth import Authorizer
 from lxdpy.drivers.registry.hosts import Host, hosts_of
 from lxdpy.drivers.registry.http import Http, Response
-from lxdpy.drivers.registry.transport import MAX_ATTEMPTS, rate_limit
+from lxdpy.drivers.registry.transport import MAX_ATTEMPTS, rate_limit, same_origin
 from lxdpy.errors import AccessDeniedError, LxdpyError, NotFoundError, RegistryError
 from lxdpy.oci.document import Fields, clean
 from lxdpy.oci.media_types import ACCEPTED
@@ -69,7 +69,8 @@ class Session:
         response = await self._http.fetch(url, host, limit=limit, headers=headers, attempts=attempts)
         if response.status != 401:
             return response
-        challenges = response.challenges()
+        # Who else asks for a login, after a redirect, has no say in where the password goes.
+        challenges = response.challenges() if same_origin(url, response.url) else ()
         headers["Authorization"] = await self.auth.renew(host, reference.repository, challenges, authorization)
         return await self._http.fetch(url, host, limit=limit, headers=headers, attempts=attempts)
 

@@ -173,7 +173,8 @@ class Fetch:
                             headers = {name: headers[name] for name in headers if name.lower() != "authorization"}
                         url, hops = location, hops + 1
                         continue
-                    if response.status == 401:
+                    # Who else asks for a login, after a redirect, has no say in where the password goes.
+                    if response.status == 401 and same_origin(endpoint.url, url):
                         return response.headers.get_all("WWW-Authenticate", [])
                     self._receive(url, response, redirected=hops > 0)
                     return None
