@@ -98,7 +98,7 @@ def test_stack(place: Path, count: int, mapped: bool, by_name: bool) -> None:
         assert os.stat(layers[-1][1] + "/only-0").st_uid == 0
 
 
-@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EINVAL], ids=["before 6.5", "before 6.13"])
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL], ids=errno.errorcode.get)
 def test_kernel_that_takes_no_descriptors(place: Path, monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
     layers = make_layers(place, 2)
     rw, scratch = make_instance(place)

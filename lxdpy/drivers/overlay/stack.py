@@ -33,6 +33,10 @@ MAX_LOWERS = 500
 # An upper directory becomes a layer of other stacks, and of images: nothing in it may point to the stack it grew on.
 _OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
 
+# Before 6.5 overlayfs does not take part in fsconfig at all; before 6.13 fsconfig does not take a mount's descriptor,
+# which is of the O_PATH kind, and overlayfs wants a name.
+_NO_DESCRIPTORS = (errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
+
 
 class Owner:
     """Who container root is on the host: a user namespace and the ids that its root has outside."""
@@ -107,8 +111,7 @@ def _mount_by_descriptors(layers: Sequence[int], rw_fd: int) -> int | None:
             for layer in layers:
                 mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "lowerdir+", None, layer)
         except OSError as exc:
-            # Before 6.5 overlayfs does not take part in fsconfig at all, before 6.13 it wants a name here.
-            if exc.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            if exc.errno in _NO_DESCRIPTORS:
                 return None
             raise
         mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "upperdir", None, upper)
