@@ -60,7 +60,9 @@ def test_sigterm_lets_running_work_finish(daemon: Daemon, example_registry: Exam
     daemon.create(
         "slow",
         example(example_registry),
-        config={"oci.entrypoint": "/bin/sh -c 'trap \"sleep 1; exit 3\" TERM; echo ready; while :; do sleep 0.1; done'"},
+        config={
+            "oci.entrypoint": "/bin/sh -c 'trap \"sleep 1; exit 3\" TERM; echo ready; while :; do sleep 0.1; done'"
+        },
     )
     while "ready" not in daemon.console("slow"):
         time.sleep(0.02)
