@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ async def _listen(
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     systemd.notify("READY=1")
     logger.info("Serving the API on %s", settings.socket_path)
+    # 0.15 s that nobody should wait for, neither the daemon's start nor its first pull.
+    await asyncio.to_thread(import_module, "httpx")
     try:
         await _first(signals.stop.wait(), serving)
         systemd.notify("STOPPING=1")

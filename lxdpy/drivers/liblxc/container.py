@@ -69,6 +69,19 @@ class Host:
         self.procs_fd = open_procs()
         self.running: dict[str, Container] = {}
         """By cgroup."""
+        self._expecting: asyncio.Task[None] | None = None
+
+    def expect_moves(self) -> asyncio.Task[None]:
+        """Have the kernel wait out, from now on and in a thread, what the next move to a cgroup would wait for."""
+        if self._expecting is None or self._expecting.done():
+            self._expecting = asyncio.create_task(asyncio.to_thread(expect_moves, self.procs_fd))
+        return self._expecting
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._expecting is not None:
+            await self._expecting
+        os.close(self.procs_fd)
 
 
 class Container:
@@ -160,6 +173,7 @@ class Container:
             "terminal": spec.terminal,
         }
         async with self._host.jobs:
+            self._host.expect_moves()
             job = await self._host.zygote.job(request, (stdin, stdout, stderr))
             try:
                 message, fds = await job.receive(ATTACH_TIMEOUT_S)
@@ -219,7 +233,7 @@ class Container:
         if self._init is not None:
             await self._init.wait()
         # The monitor removes network interfaces now, and then leaves its cgroups.
-        await asyncio.gather(self._monitor.wait(), asyncio.to_thread(expect_moves, self._host.procs_fd))
+        await asyncio.gather(self._monitor.wait(), asyncio.shield(self._host.expect_moves()))
         if self._console is not None:
             self._console[0].close()
             self._console = None

@@ -92,7 +92,7 @@ class LxcContainers:
             os.close(fd)
         self._userns.clear()
         await self._zygote.close()
-        os.close(self._host.procs_fd)
+        await self._host.close()
         for cgroup in self._cgroups.values():
             await asyncio.to_thread(cgroups.remove_parent, self._host.mounts, cgroup)
 

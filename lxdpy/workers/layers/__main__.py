@@ -3,7 +3,7 @@
 from lxdpy.workers import zygote
 from lxdpy.workers.layers.jobs import run
 
-IDLE_TIMEOUT_S = 60.0
+IDLE_TIMEOUT_S = 15.0
 """What it has loaded is memory that a daemon between two pulls has no use for."""
 
 if __name__ == "__main__":
