@@ -17,6 +17,8 @@ from bench.results import Results
 CONTAINERS, RUNNING, AT_ONCE = 100, 50, 4
 LISTS = 15
 SETTLE_S = 2.0
+IDLE_S = 20.0
+"""Long enough for helpers that wait for more work to end."""
 MS = 1000.0
 
 
@@ -34,7 +36,7 @@ def _one_daemon(results: Results, peer: Peer) -> None:
     time.sleep(SETTLE_S)
     results.add("fresh", peer.name, peer.daemon_pss_mib())
     peer.configure()
-    time.sleep(SETTLE_S)
+    time.sleep(IDLE_S)
     idle = peer.daemon_pss_mib()
     results.add("idle", peer.name, idle)
     with ThreadPoolExecutor(AT_ONCE) as pool, ExitStack() as stack:

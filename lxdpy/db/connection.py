@@ -37,23 +37,26 @@ class Database:
         connection = sqlite3.connect(path, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
-        # A row that a client was told of survives a power cut: each commit syncs the log.
-        connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         schema.migrate(connection)
         return connection
 
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         """Run `function` in the database's thread, in one transaction: all of it happens or nothing.
+
+        What is not `durable` survives the daemon's death at once, and a power cut once a later transaction is, or the
+        kernel has written it: a sync right after a pull would wait for the journal of all its files.
 
         Raises NoSpaceError when the disk is full, WorkerError for other failures of SQLite.
         """
         # A transaction that has begun runs to its end whatever happens to the caller.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function))
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._thread, self._transact, function, durable))
 
-    def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact(self, function: Callable[[sqlite3.Connection], T], durable: bool) -> T:
         connection = self._connection
         try:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = function(connection)

@@ -275,7 +275,8 @@ class ImageService:
                     resolved.reference.familiar, image.fingerprint, alias.description if alias else ""
                 )
                 if (image, new_alias) != (known, alias):
-                    await self._database.run(lambda db: table.put_with_alias(db, image, new_alias))
+                    # Its layers are not on disk yet either: the store syncs them in a while.
+                    await self._database.run(lambda db: table.put_with_alias(db, image, new_alias), durable=False)
                     self._images[image.fingerprint] = image
                     self._aliases[new_alias.name] = new_alias
                     await self._name_blobs()
@@ -290,7 +291,7 @@ class ImageService:
         async with self._changing:
             if image := self._images.get(fingerprint):
                 used = dataclasses.replace(image, last_used_at=time.time())
-                await self._database.run(lambda db: table.put(db, used))
+                await self._database.run(lambda db: table.put(db, used), durable=False)
                 self._images[fingerprint] = used
 
     async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:

@@ -91,3 +91,18 @@ def test_what_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
         Database(tmp_path / "db")
     with pytest.raises(WorkerError, match="Cannot open database"):
         Database(tmp_path / "missing" / "db")
+
+
+def test_which_commits_are_synced(tmp_path: Path) -> None:
+    def mode(db: sqlite3.Connection) -> int:
+        value: int = db.execute("PRAGMA synchronous").fetchone()[0]
+        return value
+
+    async def scenario() -> None:
+        assert await database.run(mode, durable=False) == 1
+        # FULL: syncs the log at each commit.
+        assert await database.run(mode) == 2
+
+    database = Database(tmp_path / "db")
+    asyncio.run(scenario())
+    database.close()
