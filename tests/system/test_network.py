@@ -6,8 +6,6 @@ The router is the host's own network namespace, or a private one where the firew
 """
 
 import asyncio
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,12 +19,7 @@ from lxdpy.drivers.network import HostNetwork
 from lxdpy.drivers.network.host import in_place
 from lxdpy.errors import ConflictError
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.network,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(shutil.which("nft") is None or shutil.which("ip") is None, reason="needs nft and ip"),
-]
+pytestmark = [pytest.mark.root, pytest.mark.network]
 
 BRIDGE = BridgeSpec("lxdpyt0", "10.249.77.1/24")
 OUTSIDE = "10.249.78.2"
