@@ -67,7 +67,7 @@ def _network() -> str | None:
 
 
 def _registry() -> str | None:
-    for command in ("docker-registry", "openssl"):
+    for command in ("docker-registry", "openssl", "skopeo", "busybox"):
         if shutil.which(command) is None:
             return f"{command} is not installed"
     return None

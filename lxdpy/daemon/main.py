@@ -128,9 +128,9 @@ async def _listen(
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     systemd.notify("READY=1")
     logger.info("Serving the API on %s", settings.socket_path)
-    # 0.15 s that nobody should wait for, neither the daemon's start nor its first pull.
-    await asyncio.to_thread(import_module, "httpx")
     try:
+        # 0.15 s that nobody should wait for, neither the daemon's start nor its first pull.
+        await asyncio.to_thread(import_module, "httpx")
         await _first(signals.stop.wait(), serving)
         systemd.notify("STOPPING=1")
         logger.info("Stopping: no new work is taken")

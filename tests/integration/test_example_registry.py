@@ -1,7 +1,6 @@
 """deploy/example_registry.py: a registry as a real client finds it."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,7 +23,6 @@ def test_nobody_pushes_without_credentials(example_registry: ExampleRegistry, ex
         Pusher(example_registry.host, "refused").push(example_image, "1")
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_skopeo_copies_the_image(example_registry: ExampleRegistry, example_image: Image, tmp_path: Path) -> None:
     subprocess.run(
         [

@@ -12,7 +12,7 @@ from example_image import Blob, build
 
 BUSYBOX = Path("/bin/busybox")
 
-pytestmark = pytest.mark.skipif(not BUSYBOX.exists(), reason="busybox-static is not installed")
+pytestmark = pytest.mark.registry
 
 
 def _names(layer: Blob) -> list[str]:
