@@ -15,8 +15,11 @@ from typing import Any, Self
 
 import httpx
 
-BRIDGE = "lxdpyt1"
-GATEWAY = "10.248.0.1"
+_SLOT = int(os.environ.get("LXDPY_TEST_SLOT", "1"))
+"""Checkouts whose tests run at the same time on one host have one each, from 1 to 8."""
+
+BRIDGE = f"lxdpyt{_SLOT}"
+GATEWAY = f"10.{200 + _SLOT}.0.1"
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 60.0

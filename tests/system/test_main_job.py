@@ -103,7 +103,7 @@ def test_exec_streams_codes_user_cwd_environment(web: Daemon) -> None:
 
 def test_network(web: Daemon) -> None:
     address = web.get("/1.0/instances/web/state")["network"]["eth0"]["addresses"][0]["address"]
-    assert address.startswith("10.248.")
+    assert address.startswith(GATEWAY.removesuffix("0.1"))
     assert web.run("web", "ping", "-c", "1", "-W", "5", GATEWAY)[0] == 0
     assert f"{address}\tweb\n" in web.run("web", "cat", "/etc/hosts")[1]
     assert web.run("web", "cat", "/etc/hostname")[1] == "web\n"
