@@ -1,8 +1,8 @@
 """What this machine can do, and in which order the tests run.
 
-A test marked `root`, `lxc`, `overlay`, `network` or `registry` is skipped, with the reason, where the ability is
-missing. Named in LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a failure instead:
-tests/run.sh sets it, so that nothing is skipped in silence.
+A test marked `root`, `lxc`, `overlay`, `network`, `registry` or `lxd_client` is skipped, with the reason, where the
+ability is missing. Named in LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a failure
+instead: tests/run.sh sets it, so that nothing is skipped in silence.
 """
 
 import os
@@ -73,6 +73,12 @@ def _registry() -> str | None:
     return None
 
 
+def _lxd_client() -> str | None:
+    if shutil.which("lxc") is None:
+        return "lxd-client, LXD's own client, is not installed"
+    return _fails("lxc", "--version")
+
+
 def _fails(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -87,6 +93,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "overlay": _overlay,
     "network": _network,
     "registry": _registry,
+    "lxd_client": _lxd_client,
 }
 
 
