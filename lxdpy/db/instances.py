@@ -29,6 +29,8 @@ class InstanceRecord:
     layers: tuple[str, ...]
     """Base first."""
     blobs: tuple[Digest, ...]
+    rw: str
+    """Name of its writable layer, a directory in its own: `rw-HEX`, or `rw` as earlier versions made it."""
 
     @property
     def manifest_digest(self) -> Digest:
@@ -53,6 +55,7 @@ def load(connection: sqlite3.Connection) -> list[InstanceRecord]:
             config_digest=Digest.parse(row["config_digest"]),
             layers=tuple(json.loads(row["layers"])),
             blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
+            rw=row["rw"],
         )
         for row in connection.execute("SELECT * FROM instances")
     ]
@@ -62,13 +65,13 @@ def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
     """Insert an instance or replace it."""
     connection.execute(
         """
-        INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (name) DO UPDATE SET
             architecture = excluded.architecture, description = excluded.description, ephemeral = excluded.ephemeral,
             config = excluded.config, devices = excluded.devices, profiles = excluded.profiles,
             created_at = excluded.created_at, last_used_at = excluded.last_used_at,
             fingerprint = excluded.fingerprint, config_digest = excluded.config_digest,
-            layers = excluded.layers, blobs = excluded.blobs
+            layers = excluded.layers, blobs = excluded.blobs, rw = excluded.rw
         """,
         (
             instance.name,
@@ -84,6 +87,7 @@ def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
             str(instance.config_digest),
             json.dumps(instance.layers),
             json.dumps([str(digest) for digest in instance.blobs]),
+            instance.rw,
         ),
     )
 

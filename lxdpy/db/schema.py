@@ -53,6 +53,9 @@ _STEPS = (
         PRIMARY KEY (network, address)
     ) STRICT;
     """,
+    """
+    ALTER TABLE instances ADD COLUMN rw TEXT NOT NULL DEFAULT 'rw';  -- its writable layer, in its directory
+    """,
 )
 
 

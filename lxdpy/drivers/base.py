@@ -193,7 +193,9 @@ class StartSpec:
     lxc_path: str
     """liblxc's lxcpath: with `name` it names the monitor's command socket."""
     directory: str
-    """The instance's directory: holds rw/{upper,work}; gets rootfs, exit, console.log, lxc.log."""
+    """The instance's directory: holds RW/{upper,work}; gets rootfs, exit, console.log, lxc.log."""
+    rw: str
+    """Name of the writable layer's directory in there."""
     lowers: tuple[LowerMount, ...]
     """Topmost first."""
     idmap: IdMap | None

@@ -91,6 +91,7 @@ def spec(place: Path, prefix: str, busybox_layer: Path) -> Callable[..., StartSp
             "lowers": (LowerMount("dir", str(busybox_layer)),),
             "idmap": IDMAP,
             "items": (),
+            "rw": "rw",
             "environment": (),
             "user": "",
             "cwd": "/",

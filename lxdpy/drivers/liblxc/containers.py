@@ -186,6 +186,7 @@ def start_request(spec: StartSpec) -> dict[str, object]:
         "name": spec.name,
         "lxc_path": spec.lxc_path,
         "directory": spec.directory,
+        "rw": spec.rw,
         "lowers": [(lower.kind, lower.path) for lower in spec.lowers],
         "idmap": (spec.idmap.base, spec.idmap.size) if spec.idmap else None,
         "cgroup": spec.cgroup,

@@ -1,6 +1,6 @@
 """Mount a stack of layers and a writable directory as one file system, unattached.
 
-    rw/upper  rw/work      the container's own layer; on disk it holds real ids, like every layer
+    RW/upper  RW/work      the container's own layer; on disk it holds real ids, like every layer
     lower 0                topmost
     ...
     lower N-1              base

@@ -1,8 +1,10 @@
 """An instance's directory.
 
 instances/NAME/             0711, holds nothing secret by itself
-    rw/upper rw/work        what the container wrote, with real (unshifted) ids; rw is 0700, because a setuid file that
-                            the container's root made there is one of the host's root
+    rw-HEX/upper .../work   what the container wrote, with real (unshifted) ids; rw-HEX is 0700, because a setuid file
+                            that the container's root made there is one of the host's root. The instance's row names
+                            the rw-HEX that counts, so that another takes its place in one commit; others are swept when
+                            the daemon starts. Earlier versions named it rw
     rootfs                  where the start child mounts, in a mount namespace of its own
     network/                resolv.conf, hosts, hostname
     console.log lxc.log exit run.json
@@ -27,6 +29,7 @@ from lxdpy.linux.remove import remove as remove_tree
 _OWN_LOGS = ("console.log", "lxc.log")
 _RECORDED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}\Z")
 _PART = 1 << 20
+_RW = "rw-"
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +44,18 @@ class InstanceDirectories:
         """Where the instance is."""
         return self.root / name
 
-    def create(self, name: str) -> None:
-        """Make the directory, whole or not at all. Raises NoSpaceError, WorkerError."""
+    def create(self, name: str, rw: str) -> None:
+        """Make the directory, with the empty writable layer `rw`, whole or not at all. Raises NoSpaceError,
+        WorkerError."""
         fresh = self.root / f".tmp-{uuid.uuid4().hex}"
         try:
-            for part, mode in (("", 0o711), ("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o755), ("rootfs", 0o755)):
+            for part, mode in (
+                ("", 0o711),
+                (rw, 0o700),
+                (f"{rw}/upper", 0o755),
+                (f"{rw}/work", 0o755),
+                ("rootfs", 0o755),
+            ):
                 (fresh / part).mkdir()
                 (fresh / part).chmod(mode)
             (fresh / "network").mkdir(mode=0o755)
@@ -122,10 +132,10 @@ class InstanceDirectories:
         except OSError as exc:
             raise WorkerError(f'Cannot write the network files of instance "{name}": {exc}') from exc
 
-    def sweep(self, known: set[str]) -> list[Path]:
+    def sweep(self, known: Mapping[str, str]) -> list[Path]:
         """Move what a dead daemon left half-made or half-deleted out of the way; the caller removes what this returns.
 
-        Raises WorkerError.
+        `known` gives the writable layer of each instance that there is. Raises WorkerError.
         """
         try:
             self.root.mkdir(mode=0o711, exist_ok=True)
@@ -137,9 +147,26 @@ class InstanceDirectories:
                 elif name not in known and (trash := self.discard(name)):
                     logger.info("Removing instances/%s, left by an earlier daemon", name)
                     leftovers.append(trash)
+                elif name in known:
+                    leftovers += self._sweep_layers(name, known[name])
         except OSError as exc:
             raise WorkerError(f"Cannot use {self.root}: {exc}") from exc
         return leftovers
+
+    def _sweep_layers(self, name: str, rw: str) -> list[Path]:
+        """Move writable layers out of the way that an instance no longer has, or never came to have."""
+        moved = []
+        for entry in os.listdir(self.path(name)):
+            if entry != rw and (entry == "rw" or entry.startswith(_RW)):
+                trash = self.root / f".trash-{uuid.uuid4().hex}"
+                (self.path(name) / entry).rename(trash)
+                moved.append(trash)
+        return moved
+
+
+def new_rw() -> str:
+    """A name for a new writable layer, which nothing else ever had."""
+    return f"{_RW}{uuid.uuid4().hex}"
 
 
 async def parts(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -121,6 +121,7 @@ class Life:
             name=record.name,
             lxc_path=str(self._directories.root),
             directory=str(self._directories.path(record.name)),
+            rw=record.rw,
             lowers=self._store.lower_mounts(record.layers[::-1]),
             idmap=idmap,
             cgroup=self.cgroup(record.name),

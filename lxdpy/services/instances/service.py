@@ -24,7 +24,7 @@ from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
 from lxdpy.services.instances import names, settings
 from lxdpy.services.instances.console import ConsoleLog
-from lxdpy.services.instances.directory import InstanceDirectories, parts
+from lxdpy.services.instances.directory import InstanceDirectories, new_rw, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewInstance
@@ -85,7 +85,9 @@ class InstanceService:
     async def load(self) -> None:
         """Read the database, sweep what a dead daemon left, and take over containers that run."""
         records = await self._database.run(table.load)
-        for leftover in await asyncio.to_thread(self._directories.sweep, {record.name for record in records}):
+        for leftover in await asyncio.to_thread(
+            self._directories.sweep, {record.name: record.rw for record in records}
+        ):
             self._spawn(asyncio.to_thread(self._directories.remove, leftover))
         self._runtimes.update({record.name: Runtime(record) for record in records})
         await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
@@ -259,11 +261,12 @@ class InstanceService:
             config_digest=image.config_digest,
             layers=image.layers,
             blobs=image.blobs,
+            rw=new_rw(),
         )
         runtime = Runtime(instance)
         # Raises when nothing says what to run: better now than at the start.
         self._roster.process(runtime)
-        await asyncio.to_thread(self._directories.create, new.name)
+        await asyncio.to_thread(self._directories.create, new.name, instance.rw)
         try:
             await self._roster.add(runtime)
         except BaseException:

@@ -78,6 +78,7 @@ class Spec:
         self.name = str(request["name"])
         self.lxc_path = str(request["lxc_path"])
         self.directory = str(request["directory"])
+        self.rw = str(request["rw"])
         self.lowers = _pairs(request["lowers"])
         self.idmap: tuple[int, int] | None = None
         match request["idmap"]:
@@ -101,7 +102,7 @@ def _prepare(
     """What the monitor needs: the plan, and (detached mount, where it goes) pairs; `stack` closes descriptors."""
     owner = _owner(spec, channel, fds)
     root_fd = mount_stack(
-        spec.lowers, f"{spec.directory}/rw", owner, f"{spec.directory}/rootfs", by_name=spec.mount_by_name
+        spec.lowers, f"{spec.directory}/{spec.rw}", owner, f"{spec.directory}/rootfs", by_name=spec.mount_by_name
     )
     stack.callback(os.close, root_fd)
     rootfs = Rootfs(root_fd, owner)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.db import leases
+from lxdpy.db import instances, leases, schema
 from lxdpy.db.connection import Database
 from lxdpy.errors import NoSpaceError, WorkerError
 
@@ -105,4 +105,17 @@ def test_which_commits_are_synced(tmp_path: Path) -> None:
 
     database = Database(tmp_path / "db")
     asyncio.run(scenario())
+    database.close()
+
+
+def test_instances_of_earlier_versions_keep_their_writable_layer(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "db") as connection:
+        connection.executescript(f"{schema._STEPS[0]} PRAGMA user_version = 1;")
+        digest = f"sha256:{'0' * 64}"
+        values = ("old", "x86_64", "", 0, "{}", "{}", "[]", 1.0, 0.0, "0" * 64, digest, "[]", "[]")
+        connection.execute(f"INSERT INTO instances VALUES ({', '.join('?' * len(values))})", values)
+    connection.close()
+    database = Database(tmp_path / "db")
+    (record,) = asyncio.run(database.run(instances.load))
+    assert (record.name, record.rw) == ("old", "rw")
     database.close()

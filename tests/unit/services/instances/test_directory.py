@@ -6,27 +6,29 @@ import pytest
 from lxdpy.errors import InvalidRequestError, NotFoundError, WorkerError
 from lxdpy.services.instances.directory import InstanceDirectories
 
+RW = "rw-1f"
+
 
 @pytest.fixture
 def directories(tmp_path: Path) -> InstanceDirectories:
     made = InstanceDirectories(tmp_path)
-    assert made.sweep(set()) == []
-    made.create("web")
+    assert made.sweep({}) == []
+    made.create("web", RW)
     return made
 
 
 def test_no_other_user_reaches_what_a_container_wrote(directories: InstanceDirectories) -> None:
-    assert stat.S_IMODE((directories.path("web") / "rw").stat().st_mode) == 0o700
-    assert stat.S_IMODE((directories.path("web") / "rw/upper").stat().st_mode) == 0o755
+    assert stat.S_IMODE((directories.path("web") / RW).stat().st_mode) == 0o700
+    assert stat.S_IMODE((directories.path("web") / RW / "upper").stat().st_mode) == 0o755
     assert stat.S_IMODE((directories.path("web") / "logs").stat().st_mode) == 0o700
 
 
 def test_a_directory_that_is_there_is_not_taken_over(directories: InstanceDirectories) -> None:
-    (directories.path("web") / "rw/upper/data").write_text("x")
+    (directories.path("web") / RW / "upper/data").write_text("x")
     with pytest.raises(WorkerError, match='directory of instance "web"'):
-        directories.create("web")
+        directories.create("web", RW)
     assert [path.name for path in directories.root.iterdir()] == ["web"]
-    assert (directories.path("web") / "rw/upper/data").exists()
+    assert (directories.path("web") / RW / "upper/data").exists()
 
 
 def test_logs(directories: InstanceDirectories) -> None:
@@ -82,6 +84,9 @@ def test_network_files_are_written_anew_only_when_they_differ(directories: Insta
 def test_sweep(directories: InstanceDirectories) -> None:
     for name in (".tmp-1", ".trash-2", "orphan"):
         (directories.root / name / "rw").mkdir(parents=True)
-    for leftover in directories.sweep({"web"}):
+    for name in ("rw", "rw-2e"):
+        (directories.path("web") / name / "upper").mkdir(parents=True)
+    for leftover in directories.sweep({"web": RW}):
         directories.remove(leftover)
     assert [path.name for path in directories.root.iterdir()] == ["web"]
+    assert sorted(path.name for path in directories.path("web").iterdir()) == ["logs", "network", "rootfs", RW]

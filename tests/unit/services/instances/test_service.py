@@ -67,7 +67,7 @@ def test_nothing_of_it_is_left_on_disk(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await create(host, start=False)
         directory = host.config.state_dir / "instances"
-        assert (directory / "web" / "rw" / "upper").is_dir()
+        assert (directory / "web" / host.instances.get("web").record.rw / "upper").is_dir()
         await host.instances.delete("web")
         while list(directory.iterdir()):
             await asyncio.sleep(0.01)
