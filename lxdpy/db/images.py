@@ -4,16 +4,27 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lxdpy.oci.digest import Digest
 
 
+class ImageKind(StrEnum):
+    """What an image is on disk."""
+
+    OCI = "oci"
+    """A stack of layers and a config, from a registry."""
+    LXD = "lxd"
+    """A root file system, metadata.yaml and templates, from one file or two."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One pulled image."""
+    """One image."""
 
     fingerprint: str
-    config_digest: Digest
+    config_digest: Digest | None
+    """What it runs; None: its root file system has an init."""
     index_digest: Digest | None
     reference: str
     server: str
@@ -25,10 +36,22 @@ class ImageRecord:
     properties: Mapping[str, str]
     layers: tuple[str, ...]
     blobs: tuple[Digest, ...]
+    """Of an LXD image first its file, or its metadata file and the file of its root file system, as they came."""
+    kind: ImageKind = ImageKind.OCI
+    protocol: str = "oci"
+    """By which it came, with `server` and `reference`; "" when a client brought it."""
+    filename: str = ""
+    public: bool = False
+    auto_update: bool = False
+    cached: bool = False
+    """Fetched because an instance wanted it, and not asked for by itself."""
+    expires_at: float = 0.0
+    """0: never."""
+    profiles: tuple[str, ...] = ("default",)
 
     @property
     def manifest_digest(self) -> Digest:
-        """Digest of its manifest."""
+        """Digest of its manifest (of an OCI image)."""
         return Digest("sha256", self.fingerprint)
 
 
@@ -46,7 +69,7 @@ def load(connection: sqlite3.Connection) -> list[ImageRecord]:
     return [
         ImageRecord(
             fingerprint=row["fingerprint"],
-            config_digest=Digest.parse(row["config_digest"]),
+            config_digest=Digest.parse(row["config_digest"]) if row["config_digest"] else None,
             index_digest=Digest.parse(row["index_digest"]) if row["index_digest"] else None,
             reference=row["reference"],
             server=row["server"],
@@ -58,6 +81,14 @@ def load(connection: sqlite3.Connection) -> list[ImageRecord]:
             properties=json.loads(row["properties"]),
             layers=tuple(json.loads(row["layers"])),
             blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
+            kind=ImageKind(row["kind"]),
+            protocol=row["protocol"],
+            filename=row["filename"],
+            public=bool(row["public"]),
+            auto_update=bool(row["auto_update"]),
+            cached=bool(row["cached"]),
+            expires_at=row["expires_at"],
+            profiles=tuple(json.loads(row["profiles"])),
         )
         for row in connection.execute("SELECT * FROM images")
     ]
@@ -73,31 +104,34 @@ def load_aliases(connection: sqlite3.Connection) -> list[AliasRecord]:
 
 def put(connection: sqlite3.Connection, image: ImageRecord) -> None:
     """Insert or replace an image."""
+    row: dict[str, str | int | float | None] = {
+        "fingerprint": image.fingerprint,
+        # The column is older than images without a config.
+        "config_digest": str(image.config_digest) if image.config_digest else "",
+        "index_digest": str(image.index_digest) if image.index_digest else None,
+        "reference": image.reference,
+        "server": image.server,
+        "architecture": image.architecture,
+        "size": image.size,
+        "created_at": image.created_at,
+        "uploaded_at": image.uploaded_at,
+        "last_used_at": image.last_used_at,
+        "properties": json.dumps(dict(image.properties)),
+        "layers": json.dumps(image.layers),
+        "blobs": json.dumps([str(digest) for digest in image.blobs]),
+        "kind": image.kind,
+        "protocol": image.protocol,
+        "filename": image.filename,
+        "public": int(image.public),
+        "auto_update": int(image.auto_update),
+        "cached": int(image.cached),
+        "expires_at": image.expires_at,
+        "profiles": json.dumps(image.profiles),
+    }
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in row if name != "fingerprint")
     connection.execute(
-        """
-        INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (fingerprint) DO UPDATE SET
-            config_digest = excluded.config_digest, index_digest = excluded.index_digest,
-            reference = excluded.reference, server = excluded.server, architecture = excluded.architecture,
-            size = excluded.size, created_at = excluded.created_at, uploaded_at = excluded.uploaded_at,
-            last_used_at = excluded.last_used_at, properties = excluded.properties, layers = excluded.layers,
-            blobs = excluded.blobs
-        """,
-        (
-            image.fingerprint,
-            str(image.config_digest),
-            str(image.index_digest) if image.index_digest else None,
-            image.reference,
-            image.server,
-            image.architecture,
-            image.size,
-            image.created_at,
-            image.uploaded_at,
-            image.last_used_at,
-            json.dumps(dict(image.properties)),
-            json.dumps(image.layers),
-            json.dumps([str(digest) for digest in image.blobs]),
-        ),
+        f"INSERT INTO images ({names}) VALUES ({values}) ON CONFLICT (fingerprint) DO UPDATE SET {changes}", row
     )
 
 

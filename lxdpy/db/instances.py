@@ -25,7 +25,8 @@ class InstanceRecord:
     last_used_at: float
     """0: never started."""
     fingerprint: str
-    config_digest: Digest
+    config_digest: Digest | None
+    """What its image says to run; None: a system, which runs its own init."""
     layers: tuple[str, ...]
     """Base first."""
     blobs: tuple[Digest, ...]
@@ -34,7 +35,7 @@ class InstanceRecord:
 
     @property
     def manifest_digest(self) -> Digest:
-        """Digest of its image's manifest."""
+        """Digest of its (OCI) image's manifest."""
         return Digest("sha256", self.fingerprint)
 
 
@@ -52,7 +53,7 @@ def load(connection: sqlite3.Connection) -> list[InstanceRecord]:
             created_at=row["created_at"],
             last_used_at=row["last_used_at"],
             fingerprint=row["fingerprint"],
-            config_digest=Digest.parse(row["config_digest"]),
+            config_digest=Digest.parse(row["config_digest"]) if row["config_digest"] else None,
             layers=tuple(json.loads(row["layers"])),
             blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
             rw=row["rw"],
@@ -84,7 +85,7 @@ def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
             instance.created_at,
             instance.last_used_at,
             instance.fingerprint,
-            str(instance.config_digest),
+            str(instance.config_digest) if instance.config_digest else "",
             json.dumps(instance.layers),
             json.dumps([str(digest) for digest in instance.blobs]),
             instance.rw,

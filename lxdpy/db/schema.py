@@ -56,6 +56,17 @@ _STEPS = (
     """
     ALTER TABLE instances ADD COLUMN rw TEXT NOT NULL DEFAULT 'rw';  -- its writable layer, in its directory
     """,
+    # An empty config_digest, of an image or an instance: it has none, but an init of its own.
+    """
+    ALTER TABLE images ADD COLUMN kind TEXT NOT NULL DEFAULT 'oci';
+    ALTER TABLE images ADD COLUMN protocol TEXT NOT NULL DEFAULT 'oci';
+    ALTER TABLE images ADD COLUMN filename TEXT NOT NULL DEFAULT '';
+    ALTER TABLE images ADD COLUMN public INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE images ADD COLUMN auto_update INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE images ADD COLUMN cached INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE images ADD COLUMN expires_at REAL NOT NULL DEFAULT 0;
+    ALTER TABLE images ADD COLUMN profiles TEXT NOT NULL DEFAULT '["default"]';
+    """,
 )
 
 

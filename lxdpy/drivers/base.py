@@ -9,6 +9,7 @@ probe       numbers of a running container, read from cgroup files and /proc
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from lxdpy.oci.descriptor import Descriptor
@@ -113,6 +114,11 @@ class LayerRequest:
     source: BlobSource | None
 
 
+def image_layer_id(fingerprint: str) -> str:
+    """The id of an LXD image's one layer."""
+    return f"i-{fingerprint}"
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What a garbage collection removed."""
@@ -152,6 +158,9 @@ class Store(Protocol):
 
     def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
         """How to mount these layers, in the order given. Raises NotFoundError."""
+
+    def image_directory(self, fingerprint: str) -> Path:
+        """Where metadata.yaml and templates/ of an LXD image are while its layer is here. Raises NotFoundError."""
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         """One layer, if it is whole."""

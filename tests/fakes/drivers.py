@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lxdpy.drivers.base import (
     BlobEndpoint,
@@ -156,6 +157,9 @@ class FakeStore:
 
     def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
         return tuple(LowerMount("dir", layer_id) for layer_id in layer_ids)
+
+    def image_directory(self, fingerprint: str) -> Path:
+        raise NotFoundError(f"Layer i-{fingerprint} is not in the store")
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         return self.layers.get(layer_id)

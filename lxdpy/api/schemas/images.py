@@ -51,7 +51,7 @@ class ImageUpdateSource(BaseModel):
     alias: str
     certificate: str
     image_type: Literal["container"]
-    protocol: Literal["oci"]
+    protocol: str
     server: str
 
 
@@ -72,7 +72,7 @@ class Image(BaseModel):
     properties: dict[str, str]
     public: bool
     size: int
-    update_source: ImageUpdateSource
+    update_source: ImageUpdateSource | None = Field(default=None, description="absent when a client brought the image")
     uploaded_at: str
 
 
@@ -93,30 +93,32 @@ class ImageAncestryEntry(BaseModel):
 
 def render(image: ImageRecord, aliases: Sequence[AliasRecord]) -> dict[str, object]:
     """An image as clients read it."""
-    return {
+    body: dict[str, object] = {
         "fingerprint": image.fingerprint,
         "type": "container",
         "aliases": [{"name": alias.name, "description": alias.description} for alias in aliases],
         "architecture": image.architecture,
-        "auto_update": False,
-        "cached": False,
+        "auto_update": image.auto_update,
+        "cached": image.cached,
         "created_at": rfc3339(image.created_at) if image.created_at else NEVER,
-        "expires_at": ZERO,
-        "filename": "",
+        "expires_at": rfc3339(image.expires_at) if image.expires_at else ZERO,
+        "filename": image.filename,
         "last_used_at": rfc3339(image.last_used_at) if image.last_used_at else NEVER,
-        "profiles": ["default"],
+        "profiles": list(image.profiles),
         "properties": image.properties,
-        "public": False,
+        "public": image.public,
         "size": image.size,
-        "update_source": {
+        "uploaded_at": rfc3339(image.uploaded_at),
+    }
+    if image.protocol:
+        body["update_source"] = {
             "alias": image.reference,
             "certificate": "",
             "image_type": "container",
-            "protocol": "oci",
+            "protocol": image.protocol,
             "server": image.server,
-        },
-        "uploaded_at": rfc3339(image.uploaded_at),
-    }
+        }
+    return body
 
 
 def render_alias(alias: AliasRecord) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
-from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer
+from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer, image_layer_id
 from lxdpy.drivers.overlay.stack import DIRECTORY
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.disk import Disk
@@ -124,6 +124,13 @@ class LayerStore:
         return tuple(
             LowerMount(DIRECTORY, str(self._disk.layer_directory(layer_id))) for layer_id in dict.fromkeys(layer_ids)
         )
+
+    def image_directory(self, fingerprint: str) -> Path:
+        """See `Store.image_directory`."""
+        layer_id = image_layer_id(fingerprint)
+        if layer_id not in self._layers:
+            raise NotFoundError(f"Layer {layer_id} is not in the store")
+        return self._disk.layer_directory(layer_id).parent
 
     def release(self, layer_ids: Sequence[str]) -> None:
         """See `Store.release`."""

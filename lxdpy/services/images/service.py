@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from lxdpy.config import Config
 from lxdpy.db import images as table
 from lxdpy.db.connection import Database
-from lxdpy.db.images import AliasRecord, ImageRecord
+from lxdpy.db.images import AliasRecord, ImageKind, ImageRecord
+from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import Collected, LayerRequest, Registry, ResolvedImage, Store
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.oci.descriptor import Descriptor
@@ -144,9 +146,16 @@ class ImageService:
     def ancestry(self, fingerprint: str) -> list[AncestryEntry]:
         """The image's layers, newest first. Raises NotFoundError."""
         image = self.get(fingerprint)
+        if image.config_digest is None or image.kind is not ImageKind.OCI:
+            raise InvalidRequestError(f'Image "{image.fingerprint[:12]}" has no ancestry: it is no OCI image')
         manifest = Manifest.parse(self._document(image.manifest_digest), None)
         layers = [self._store.layer(layer_id) for layer_id in image.layers]
         return ancestry(manifest, self.config(image.config_digest), layers)
+
+    def metadata_directory(self, fingerprint: str) -> Path:
+        """Where an LXD image's metadata.yaml and templates/ are, to be copied by who makes an instance of it (and pins
+        its layers, or ensures them, first). Raises NotFoundError."""
+        return self._store.image_directory(fingerprint)
 
     # ---- finding and pulling
 
@@ -189,16 +198,18 @@ class ImageService:
         finally:
             self._store.release(layer_ids)
 
-    async def ensure_layers(self, manifest_digest: Digest, config_digest: Digest, layer_ids: Sequence[str]) -> None:
+    async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
         """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
-        if all(self._store.layer(layer_id) is not None for layer_id in layer_ids):
+        if all(self._store.layer(layer_id) is not None for layer_id in made_of.layers):
             return
-        manifest = Manifest.parse(self._document(manifest_digest), None)
+        if made_of.config_digest is None:
+            raise NotFoundError(f"The layer of image {made_of.fingerprint[:12]} is missing from the store")
+        manifest = Manifest.parse(self._document(made_of.manifest_digest), None)
         requests = [
             LayerRequest(descriptor, diff_id, None)
-            for descriptor, diff_id in zip(manifest.layers, self.config(config_digest).diff_ids, strict=True)
+            for descriptor, diff_id in zip(manifest.layers, self.config(made_of.config_digest).diff_ids, strict=True)
         ]
-        logger.warning("Rebuilding layers of image %s from their blobs", manifest_digest.hex[:12])
+        logger.warning("Rebuilding layers of image %s from their blobs", made_of.fingerprint[:12])
         layers = await self._store.materialize(requests, NoProgress())
         self._store.release([layer.id for layer in layers])
 
@@ -365,6 +376,8 @@ class ImageService:
     def _write_index(self, aliases: Sequence[AliasRecord]) -> None:
         manifests = []
         for alias in aliases:
+            if self._images[alias.fingerprint].kind is not ImageKind.OCI:
+                continue
             digest = Digest("sha256", alias.fingerprint)
             data = self._document(digest)
             manifests.append((alias.name, Descriptor(Manifest.parse(data, None).media_type, digest, len(data))))

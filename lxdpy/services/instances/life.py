@@ -111,7 +111,7 @@ class Life:
 
     async def _start(self, runtime: Runtime) -> None:
         record = runtime.record
-        await self._images.ensure_layers(record.manifest_digest, record.config_digest, record.layers)
+        await self._images.ensure_layers(record)
         run = self._roster.process(runtime)
         config, devices = self._roster.expanded(runtime)
         cards = await nics.prepare(self._networks, record, devices)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
-from lxdpy.errors import LxdpyError, NotFoundError
+from lxdpy.errors import LxdpyError, NotFoundError, UnsupportedError
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances.process import Process, image_defaults, process
 from lxdpy.services.instances.profiles import Profiles
@@ -84,7 +84,7 @@ class Roster:
             record = runtime.record
             config, devices = self._profiles.expand(record.profiles, record.config, record.devices)
             try:
-                defaults = image_defaults(self._images.config(record.config_digest))
+                defaults = image_defaults(self._images.config(record.config_digest)) if record.config_digest else {}
             except LxdpyError as exc:
                 # Its image is damaged: it can't be started, and still it is listed and deleted.
                 logger.warning("Instance %s is shown without its image's defaults: %s", record.name, exc)
@@ -97,6 +97,8 @@ class Roster:
     def process(self, runtime: Runtime) -> Process:
         """What an instance runs. Raises NotFoundError when its image's documents are gone, InvalidRequestError."""
         record = runtime.record
+        if record.config_digest is None:
+            raise UnsupportedError(f'Cannot run instance "{record.name}": it is a system')
         image = self._images.config(record.config_digest)
         # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
         config, _ = self._profiles.expand(record.profiles, record.config, record.devices)

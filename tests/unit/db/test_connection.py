@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.db import instances, leases, schema
+from lxdpy.db import images, instances, leases, schema
 from lxdpy.db.connection import Database
+from lxdpy.db.images import ImageRecord
 from lxdpy.errors import NoSpaceError, WorkerError
 
 
 def insert(db: sqlite3.Connection) -> None:
-    db.execute("INSERT INTO images VALUES ('a', 'b', NULL, 'c', 'd', 'e', 1, 2.0, 3.0, 4.0, '{}', '[]', '[]')")
+    images.put(db, ImageRecord("a", None, None, "c", "d", "e", 1, 2.0, 3.0, 4.0, {}, (), ()))
 
 
 def count(db: sqlite3.Connection) -> int:

@@ -35,6 +35,7 @@ def test_pull_records_the_image_and_a_new_daemon_knows_it(play: Play) -> None:
         assert host.images.lookup("alpine:3.20") == host.images.lookup("docker.io/library/alpine:3.20") == image
         assert host.images.get(image.fingerprint[:12]) == image
         assert image.manifest_digest in host.store.blobs
+        assert image.config_digest is not None
         assert host.images.config(image.config_digest).entrypoint == ("/bin/sh",)
 
     play(first, second)
