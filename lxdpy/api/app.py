@@ -27,7 +27,18 @@ from lxdpy.api import envelope, errors, server_info
 from lxdpy.api.deps import Services
 from lxdpy.api.edge import Edge
 from lxdpy.api.etag import etag
-from lxdpy.api.routes import events, images, instances, networks, operations, profiles, root
+from lxdpy.api.routes import (
+    events,
+    images,
+    instances,
+    networks,
+    operations,
+    profiles,
+    resources,
+    root,
+    standalone,
+    unoffered,
+)
 from lxdpy.api.views import InstanceViews
 
 ROUTERS = (
@@ -38,6 +49,9 @@ ROUTERS = (
     images.router,
     profiles.router,
     networks.router,
+    resources.router,
+    standalone.router,
+    unoffered.router,
 )
 
 

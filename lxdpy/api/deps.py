@@ -12,6 +12,7 @@ from lxdpy.errors import ConflictError, InvalidRequestError
 
 if TYPE_CHECKING:
     from lxdpy.config import Config
+    from lxdpy.drivers.hardware import Hardware
     from lxdpy.operations import Events, Operations
     from lxdpy.services.images import ImageService
     from lxdpy.services.instances import InstanceService, Profiles
@@ -37,6 +38,7 @@ class Services:
     instances: "InstanceService"
     networks: "NetworkService"
     profiles: "Profiles"
+    hardware: "Hardware"
     lxc_version: str
 
 

@@ -30,6 +30,7 @@ from lxdpy.drivers.liblxc import LxcContainers
 from lxdpy.drivers.network import HostNetwork
 from lxdpy.drivers.probe import CgroupProbe
 from lxdpy.drivers.registry import RegistryClient
+from lxdpy.drivers.resources import HostResources
 from lxdpy.drivers.store import LayerStore
 from lxdpy.errors import LxdpyError
 from lxdpy.operations import Events, Operations
@@ -100,6 +101,7 @@ async def _serve(settings: Config, group: str) -> None:
                 instances=instances,
                 networks=networks,
                 profiles=profiles,
+                hardware=HostResources(),
                 lxc_version=await containers.version(),
             )
         )

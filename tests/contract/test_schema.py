@@ -17,6 +17,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from lxdpy.api import openapi
 from lxdpy.api.server import server_config
 from lxdpy.config import NetworkConfig
+from lxdpy.drivers.resources import HostResources
 from lxdpy.services.instances import Profiles
 from tests.fakes.api_server import api_app
 from tests.fakes.drivers import FakeContainers, FakeRegistry, FakeStore, image_documents
@@ -41,6 +42,7 @@ async def _serve(directory: Any, ready: threading.Event, found: dict[str, Any]) 
         instances=host.instances,
         networks=host.networks,
         profiles=Profiles(host.config.network.bridge),
+        hardware=HostResources(),
     )
     host.registry.images["docker.io/library/app:latest"] = image_documents()
     config = server_config(app)

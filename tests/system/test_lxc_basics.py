@@ -1,12 +1,13 @@
 """What everybody does first with LXD's client: look, launch, run, stop, delete."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from example_registry import ExampleRegistry
 
 import lxdpy
-from tests.system.daemon import Daemon, place
+from tests.system.daemon import Daemon, Failed, place
 from tests.system.lxc import Lxc
 
 pytestmark = [
@@ -58,3 +59,28 @@ def test_launch_exec_stop_delete(lxc: Lxc) -> None:
     assert "currently running" in lxc.fails("delete", "web")
     lxc.ok("delete", "web", "--force")
     assert lxc.json("list") == []
+
+
+def test_resources(lxc: Lxc) -> None:
+    shown = lxc.ok("info", "--resources")
+    assert f"CPU ({os.uname().machine}):" in shown
+    assert "Memory:" in shown
+    resources = lxc.query("/1.0/resources")
+    assert resources["cpu"]["total"] == os.cpu_count()
+    assert resources["memory"]["total"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_single_host_has_no_cluster_no_warnings_no_certificates(lxc: Lxc) -> None:
+    assert lxc.query("/1.0/cluster") == {"server_name": "", "enabled": False, "member_config": []}
+    assert "clustering" in lxc.fails("cluster", "list")
+    assert lxc.json("warning", "list") == []
+    assert "Warning not found" in lxc.fails("warning", "ack", "8d8d7c4e-0000-4000-8000-000000000000")
+    assert lxc.json("config", "trust", "list") == []
+
+
+def test_what_is_not_offered_says_why(lxc: Lxc, daemon: Daemon) -> None:
+    assert "does not cluster" in lxc.fails("query", "/1.0/cluster/members")
+    with pytest.raises(Failed) as failure:
+        daemon.request("POST", "/1.0/network-acls", {"name": "web"})
+    assert failure.value.status == 501
+    assert "access control lists" in failure.value.message

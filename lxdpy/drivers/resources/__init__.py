@@ -1,0 +1,5 @@
+"""Driver `resources`: what hardware this host has, read from /proc and /sys."""
+
+from lxdpy.drivers.resources.host import HostResources
+
+__all__ = ["HostResources"]
