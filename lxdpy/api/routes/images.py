@@ -76,8 +76,8 @@ async def post_alias(request: Request) -> Response:
 
 @router.get("/1.0/images/aliases/{name:path}", **documented(schema.ImageAliasesEntry))
 async def get_alias(request: Request) -> Response:
-    """One alias; an image reference is found in any spelling."""
-    alias = schema.render_alias(services(request).images.alias(request.path_params["name"]))
+    """One alias. An image reference is found in any spelling; one that is not here is looked up in its registry."""
+    alias = schema.render_alias(await services(request).images.find_alias(request.path_params["name"]))
     return envelope.sync(alias, etag=etag(alias))
 
 
@@ -86,15 +86,6 @@ async def delete_alias(request: Request) -> Response:
     """Remove a name; the image stays."""
     await services(request).images.delete_alias(request.path_params["name"])
     return envelope.empty()
-
-
-@router.get("/1.0/images/{fingerprint}", **documented(schema.Image))
-async def get_image(request: Request) -> Response:
-    """One image by fingerprint or a prefix of it."""
-    images = services(request).images
-    image = _render(images, request.path_params["fingerprint"])
-    version = etag({key: image[key] for key in ("auto_update", "properties", "public", "expires_at", "profiles")})
-    return envelope.sync(image, etag=version)
 
 
 @router.delete("/1.0/images/{fingerprint}", **documented(status=202))
@@ -117,6 +108,15 @@ async def get_ancestry(request: Request) -> Response:
     return envelope.sync([schema.render_ancestry(entry) for entry in entries])
 
 
+# The last one: a reference may hold slashes, and all that is not another path of images may be a reference.
+@router.get("/1.0/images/{fingerprint:path}", **documented(schema.Image))
+async def get_image(request: Request) -> Response:
+    """One image by fingerprint or a prefix of it; also one that was looked up in a registry lately."""
+    image = _render(services(request).images, request.path_params["fingerprint"])
+    version = etag({key: image[key] for key in ("auto_update", "properties", "public", "expires_at", "profiles")})
+    return envelope.sync(image, etag=version)
+
+
 def _render(images: ImageService, fingerprint: str) -> dict[str, object]:
-    image = images.get(fingerprint)
+    image = images.show(fingerprint)
     return schema.render(image, images.aliases_of(image.fingerprint))

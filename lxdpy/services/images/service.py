@@ -27,9 +27,11 @@ from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
 from lxdpy.oci.manifest import Manifest
 from lxdpy.oci.platform import Platform
+from lxdpy.oci.reference import Reference
 from lxdpy.progress import NoProgress, Progress
 from lxdpy.services.events import Announce
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
+from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
 from lxdpy.services.images.source import ImageSource
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -72,6 +74,7 @@ class ImageService:
         self._registry = registry
         self._announce = announce
         self._platform = Platform.host()
+        self._lazy = LazyImages(self._resolve, config.images.default_registry)
         self._images: dict[str, ImageRecord] = {}
         self._aliases: dict[str, AliasRecord] = {}
         self._configs: dict[Digest, ImageConfig] = {}
@@ -108,6 +111,16 @@ class ImageService:
             raise InvalidRequestError(f'Partial fingerprint "{fingerprint}" matches more than one image')
         return matches[0]
 
+    def show(self, name: str) -> ImageRecord:
+        """As `get`; and by its whole fingerprint an image that was looked up in a registry lately, as a pull would make
+        it. Raises also what such a lookup of `name` led to."""
+        try:
+            return self.get(name)
+        except NotFoundError as exc:
+            if resolved := self._lazy.get(name):
+                return dataclasses.replace(self._record(resolved, ()), uploaded_at=0.0)
+            raise self._lazy.failure(name) or _hinted(name, exc) from None
+
     def has(self, fingerprint: str) -> bool:
         """Whether the image with exactly this fingerprint is here."""
         return fingerprint in self._images
@@ -127,6 +140,18 @@ class ImageService:
             if candidate in self._aliases:
                 return self._aliases[candidate]
         raise NotFoundError(f'Image alias "{name}" not found')
+
+    async def find_alias(self, name: str) -> AliasRecord:
+        """As `alias`; a reference that says by itself that it is in a registry is looked up there, and names an image
+        that may not be here. Raises NotFoundError, RegistryError."""
+        try:
+            return self.alias(name)
+        except NotFoundError:
+            reference = self._lazy.reference(name)
+            if reference is None:
+                raise
+            resolved = await self._lazy.find(reference)
+            return AliasRecord(reference.familiar, resolved.manifest_digest.hex, "")
 
     def lookup(self, name: str) -> ImageRecord:
         """An image by alias, reference or fingerprint prefix. Raises NotFoundError, InvalidRequestError."""
@@ -160,25 +185,47 @@ class ImageService:
     # ---- finding and pulling
 
     async def find(self, source: ImageSource, *, refresh: bool = False) -> FoundImage:
-        """What `source` names. With a registry source an image that is here is taken as it is unless `refresh`.
+        """What `source` names. With a registry source an image that is here is taken as it is unless `refresh`; one
+        that was looked up lately counts as if it were here.
 
         Raises NotFoundError (naming the registry that was asked), AccessDeniedError, RegistryError,
         InvalidRequestError.
         """
         if not source.is_remote:
-            if source.fingerprint:
-                return FoundImage(self.get(source.fingerprint), None)
-            if source.alias:
-                return FoundImage(self.lookup(source.alias), None)
-            raise InvalidRequestError('Cannot choose an image: source needs "alias" or "fingerprint"')
+            return await self._find_local(source)
         reference = source.reference(self._config.images.default_registry)
         alias = self._aliases.get(reference.familiar)
         if alias is not None and not refresh:
             return FoundImage(self._images[alias.fingerprint], None)
+        return FoundImage(None, await self._resolve(reference))
+
+    async def _find_local(self, source: ImageSource) -> FoundImage:
+        """An image that is here, or was looked up in a registry by its name."""
+        try:
+            if source.fingerprint:
+                return FoundImage(self.get(source.fingerprint), None)
+            if source.alias:
+                return FoundImage(self.lookup(source.alias), None)
+        except NotFoundError as exc:
+            if source.fingerprint:
+                resolved = self._lazy.get(source.fingerprint)
+                if resolved is None:
+                    raise _expired(source.fingerprint, exc) from None
+            else:
+                reference = self._lazy.reference(source.alias)
+                if reference is None:
+                    raise _hinted(source.alias, exc) from None
+                resolved = await self._lazy.find(reference)
+            known = self._images.get(resolved.manifest_digest.hex)
+            return FoundImage(known, None if known else resolved)
+        raise InvalidRequestError('Cannot choose an image: source needs "alias" or "fingerprint"')
+
+    async def _resolve(self, reference: Reference) -> ResolvedImage:
+        """Ask the registry, and see that its image can be had."""
         await self._store.wake()
         resolved = await self._registry.resolve(reference, self._platform, cached=self._store.read_blob)
         self._check(resolved)
-        return FoundImage(None, resolved)
+        return resolved
 
     async def pull(self, resolved: ResolvedImage, progress: Progress) -> ImageRecord:
         """Fetch and unpack what is missing of an image, and record it under its reference.
@@ -402,3 +449,22 @@ def _seconds(rfc3339: str) -> float:
         return datetime.fromisoformat(rfc3339[:19] + "+00:00").timestamp() if rfc3339 else 0.0
     except (ValueError, OverflowError):
         return 0.0
+
+
+def _hinted(name: str, error: NotFoundError) -> NotFoundError:
+    """`error`, and how an image in a registry would be named, where `name` may have meant one."""
+    try:
+        tagged = f"{Reference.parse(name).familiar}:latest" if ":" not in name and "@" not in name else ""
+    except InvalidRequestError:
+        tagged = ""
+    return NotFoundError(f'{error} (in a registry? name it with its tag, as "{tagged}")') if tagged else error
+
+
+def _expired(fingerprint: str, error: NotFoundError) -> NotFoundError:
+    """`error`, and why an image that was shown to a client may be unknown now."""
+    if len(fingerprint) != 64:
+        return error
+    return NotFoundError(
+        f"{error}. What was looked up in a registry is known for {VIRTUAL_S / 60:g} minutes while the daemon runs: "
+        "name it again"
+    )

@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import Callable
 
 import pytest
@@ -257,5 +258,69 @@ def test_the_stores_index_names_every_alias(play: Play) -> None:
         assert host.store.index == {"alpine:3.20": manifest}
         await host.images.delete(fingerprint)
         assert host.store.index == {}
+
+    play(scenario)
+
+
+def test_a_reference_nobody_pulled_is_looked_up_shown_and_pulled_by_its_fingerprint(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        host.registry.images["ghcr.io/org/app:1"] = image_documents((b"one", b"two"))
+        alias = await host.images.find_alias("ghcr.io/org/app:1")
+        shown = host.images.show(alias.fingerprint)
+        assert (shown.reference, shown.architecture, shown.layers) == ("ghcr.io/org/app:1", os.uname().machine, ())
+        assert host.images.all() == []
+        found = await host.images.find(ImageSource(fingerprint=alias.fingerprint))
+        assert found.resolved is not None
+        pulled = await host.images.pull(found.resolved, NoProgress())
+        assert pulled.fingerprint == alias.fingerprint
+        assert host.images.alias("ghcr.io/org/app:1").fingerprint == alias.fingerprint
+        # Once it is here, it is taken as it is.
+        assert (await host.images.find(ImageSource(fingerprint=alias.fingerprint))).record == pulled
+        assert (await host.images.find(ImageSource(alias="ghcr.io/org/app:1"))).record == pulled
+        assert len(host.registry.asked) == 1
+
+    play(scenario)
+
+
+def test_what_was_looked_up_ends_with_the_daemon_and_that_is_said(play: Play) -> None:
+    fingerprint = ""
+
+    async def first(host: Host) -> None:
+        nonlocal fingerprint
+        host.registry.images["docker.io/library/alpine:3.20"] = image_documents()
+        fingerprint = (await host.images.find_alias("alpine:3.20")).fingerprint
+
+    async def second(host: Host) -> None:
+        with pytest.raises(NotFoundError, match="name it again"):
+            await host.images.find(ImageSource(fingerprint=fingerprint))
+
+    play(first, second)
+
+
+def test_errors_say_why_a_name_leads_to_nothing(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        with pytest.raises(NotFoundError, match=r"not found.*alpine:latest"):
+            host.images.show("alpine")
+        with pytest.raises(NotFoundError, match=r"not found.*alpine:latest"):
+            await host.images.find(ImageSource(alias="alpine"))
+        assert host.registry.asked == []
+        with pytest.raises(NotFoundError, match=r"registry docker\.io"):
+            await host.images.find_alias("alpin:3.20")
+        with pytest.raises(NotFoundError, match=r"registry docker\.io"):
+            host.images.show("alpin:3.20")
+        assert len(host.registry.asked) == 1
+
+    play(scenario)
+
+
+def test_an_incus_source_may_hold_a_digest(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        manifest, config = image_documents()
+        pin = Digest.of(manifest)
+        host.registry.images[f"docker.io/library/alpine@{pin}"] = (manifest, config)
+        source = ImageSource(alias=f"alpine@{pin}", server="https://docker.io", protocol="oci", fingerprint="f" * 64)
+        found = await host.images.find(source)
+        assert found.resolved is not None
+        assert (await host.images.pull(found.resolved, NoProgress())).fingerprint == pin.hex
 
     play(scenario)
