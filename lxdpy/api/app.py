@@ -37,6 +37,7 @@ from lxdpy.api.routes import (
     resources,
     root,
     standalone,
+    storage,
     unoffered,
 )
 from lxdpy.api.views import InstanceViews
@@ -52,6 +53,7 @@ ROUTERS = (
     resources.router,
     standalone.router,
     unoffered.router,
+    storage.router,
 )
 
 

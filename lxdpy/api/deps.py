@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lxdpy.services.images import ImageService
     from lxdpy.services.instances import InstanceService, Profiles
     from lxdpy.services.networks import NetworkService
+    from lxdpy.services.storage import StorageService
 
 MAX_BODY_BYTES = 4 << 20
 """JSON bodies that are larger are refused."""
@@ -39,6 +40,7 @@ class Services:
     networks: "NetworkService"
     profiles: "Profiles"
     hardware: "Hardware"
+    storage: "StorageService"
     lxc_version: str
 
 

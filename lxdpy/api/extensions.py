@@ -32,6 +32,7 @@ LXD_EXTENSIONS = (
     "warnings",
     "instance_oci",
     "instance_create_start",
+    "storage",
 )
 """LXD's and Incus' names."""
 

@@ -6,6 +6,7 @@ import platform
 import lxdpy
 from lxdpy.api.deps import Services
 from lxdpy.api.extensions import EXTENSIONS
+from lxdpy.services.storage import DIR, OVERLAY
 
 _COMPATIBLE = {"x86_64": ["i686"], "aarch64": ["armv7l"]}
 
@@ -43,9 +44,11 @@ def render(services: Services) -> dict[str, object]:
             "server_name": system.nodename,
             "server_pid": os.getpid(),
             "server_version": lxdpy.__version__,
-            "storage": "overlay",
+            "storage": OVERLAY,
             "storage_version": system.release,
-            "storage_supported_drivers": [{"Name": "overlay", "Version": system.release, "Remote": False}],
+            "storage_supported_drivers": [
+                {"Name": driver, "Version": system.release, "Remote": False} for driver in (DIR, OVERLAY)
+            ],
         },
     }
 

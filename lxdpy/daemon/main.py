@@ -37,6 +37,7 @@ from lxdpy.operations import Events, Operations
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.storage import StorageService
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +86,13 @@ async def _serve(settings: Config, group: str) -> None:
         profiles = Profiles(settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), events.lifecycle)
+        storage = StorageService(settings, database, events.lifecycle)
         instances = InstanceService(
-            settings, database, store, containers, probe, images, networks, profiles, events.lifecycle
+            settings, database, store, containers, probe, images, networks, storage, profiles, events.lifecycle
         )
         await images.load()
         await networks.load()
+        await storage.load()
         await instances.load()
         stack.push_async_callback(instances.close)
         app = create_app(
@@ -102,6 +105,7 @@ async def _serve(settings: Config, group: str) -> None:
                 networks=networks,
                 profiles=profiles,
                 hardware=HostResources(),
+                storage=storage,
                 lxc_version=await containers.version(),
             )
         )

@@ -67,6 +67,36 @@ _STEPS = (
     ALTER TABLE images ADD COLUMN expires_at REAL NOT NULL DEFAULT 0;
     ALTER TABLE images ADD COLUMN profiles TEXT NOT NULL DEFAULT '["default"]';
     """,
+    """
+    CREATE TABLE storage_pools (
+        name        TEXT PRIMARY KEY,
+        driver      TEXT NOT NULL,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE storage_volumes (                -- custom volumes
+        pool        TEXT NOT NULL REFERENCES storage_pools (name),
+        project     TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL,
+        created_at  REAL NOT NULL,
+        PRIMARY KEY (pool, project, name)
+    ) STRICT;
+    CREATE TABLE storage_volume_snapshots (
+        pool        TEXT NOT NULL,
+        project     TEXT NOT NULL,
+        volume      TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL,
+        created_at  REAL NOT NULL,
+        PRIMARY KEY (pool, project, volume, name),
+        FOREIGN KEY (pool, project, volume) REFERENCES storage_volumes (pool, project, name)
+            ON DELETE CASCADE ON UPDATE CASCADE
+    ) STRICT;
+    INSERT INTO storage_pools VALUES ('default', 'overlay', '', '{}');
+    """,
 )
 
 

@@ -41,6 +41,7 @@ async def _serve(directory: Any, ready: threading.Event, found: dict[str, Any]) 
         images=host.images,
         instances=host.instances,
         networks=host.networks,
+        storage=host.storage,
         profiles=Profiles(host.config.network.bridge),
         hardware=HostResources(),
     )
@@ -97,6 +98,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             "/1.0/networks": {"name": NetworkConfig().bridge},
             "/1.0/operations": {"id": "none"},
             "/1.0/profiles": {"name": "default"},
+            "/1.0/storage-pools": {"pool": "default"},
         }
         yield Target(found["url"], known)
     finally:

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from lxdpy.config import Config
@@ -32,6 +32,7 @@ from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.storage import StorageService, User
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class InstanceService:
         probe: Probe,
         images: ImageService,
         networks: NetworkService,
+        storage: StorageService,
         profiles: Profiles,
         announce: Announce,
     ) -> None:
@@ -74,6 +76,7 @@ class InstanceService:
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
+        storage.add_users(self._storage_users)
         images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -348,6 +351,16 @@ class InstanceService:
     async def stop(self, name: str, how: Stop) -> None:
         """As `Life.stop`."""
         await self._life.stop(name, how)
+
+    # ---- storage
+
+    def _storage_users(self) -> Iterator[User]:
+        """Everything whose devices may need pools and volumes."""
+        for name, runtime in self._runtimes.items():
+            _, devices = self._roster.expanded(runtime)
+            yield User(f"/1.0/instances/{name}", "default", devices, running=runtime.container is not None)
+        for profile in self._profiles.all():
+            yield User(f"/1.0/profiles/{profile.name}", "default", profile.devices, is_profile=True)
 
     # ---- background
 

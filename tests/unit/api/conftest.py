@@ -29,6 +29,7 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
                     images=host.images,
                     instances=host.instances,
                     networks=host.networks,
+                    storage=host.storage,
                     profiles=Profiles(host.config.network.bridge),
                 ) as api:
                     await scenario(api, host)

@@ -71,6 +71,9 @@ def test_what_is_kept_rendered_follows_every_change(play: Play) -> None:
         ):
             body = {"action": action, "timeout": -1, "force": action != "start"}
             assert await send(api, "PUT", "/1.0/instances/web/state", body) == (200, "")
+            if expected == "Stopped":
+                # What the daemon notes of the end comes after the stop.
+                await api.get("/1.0/instances/web/wait?timeout=10")
             assert await status() == expected
         assert await send(api, "PATCH", "/1.0/instances/web", {"description": "new"}) == (200, {})
         assert (await api.get("/1.0/instances?recursion=1"))["metadata"][0]["description"] == "new"

@@ -12,6 +12,7 @@ from lxdpy.db.connection import Database
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.storage import StorageService
 from tests.fakes.drivers import FakeContainers, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
 
 
@@ -27,6 +28,7 @@ class Host:
     network_host: FakeNetworkHost
     images: ImageService
     networks: NetworkService
+    storage: StorageService
     instances: InstanceService
     events: list[tuple[str, str]]
 
@@ -43,6 +45,7 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
     network_host = FakeNetworkHost()
     images = ImageService(config, database, store, registry, announce)
     networks = NetworkService(config, database, network_host, announce)
+    storage = StorageService(config, database, announce)
     instances = InstanceService(
         config,
         database,
@@ -51,13 +54,17 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         FakeProbe(),
         images,
         networks,
+        storage,
         Profiles(config.network.bridge),
         announce,
     )
     await images.load()
     await networks.load()
+    await storage.load()
     await instances.load()
-    return Host(config, database, store, registry, containers, network_host, images, networks, instances, events)
+    return Host(
+        config, database, store, registry, containers, network_host, images, networks, storage, instances, events
+    )
 
 
 Scenario = Callable[[Host], Awaitable[None]]
