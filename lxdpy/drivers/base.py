@@ -195,6 +195,16 @@ class BindFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """A file of the instance's own layer, written before its start. `target` is absolute in the rootfs."""
+
+    target: str
+    text: str
+    create_only: bool
+    """Leave a file that is there as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartSpec:
     """Everything a start child needs to start one container."""
 
@@ -221,6 +231,9 @@ class StartSpec:
     init: bool
     """Run lxc-init as PID 1, which reaps, instead of argv itself."""
     files: tuple[BindFile, ...] = ()
+    system: bool = False
+    """argv is the init of a distribution: its environment is `environment` alone, and it may halt and reboot."""
+    templates: tuple[TemplateFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +300,10 @@ class RunningContainer(Protocol):
 
     def signal(self, signo: int) -> None:
         """Send a signal to init (pidfd). Nothing happens when it has ended."""
+
+    def halt_signal(self) -> int:
+        """The signal that has this init halt the system, as far as it has shown yet which it is: SIGRTMIN+3 for
+        systemd, else SIGPWR."""
 
     async def init_ended(self) -> None:
         """Wait until init has ended. May be awaited by many; returns at once ever after."""

@@ -1,4 +1,5 @@
-"""What /proc says of a process: who its parent is, and when it started (pid and start time name it for good)."""
+"""What /proc says of a process: who its parent is, when it started (pid and start time name it for good), and which
+signals it heeds."""
 
 from __future__ import annotations
 
@@ -16,6 +17,20 @@ def parent(pid: int) -> int | None:
     """The parent's pid; None when there is no such process."""
     fields = _stat(pid)
     return None if fields is None else int(fields[_PARENT])
+
+
+def heeded_signals(pid: int) -> set[int]:
+    """The signals that a process catches, or blocks to wait for them; none when there is no such process."""
+    heeded = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                name, _, value = line.partition(b":")
+                if name in (b"SigBlk", b"SigCgt"):
+                    heeded |= int(value, 16)
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return {bit + 1 for bit in range(heeded.bit_length()) if heeded >> bit & 1}
 
 
 def _stat(pid: int) -> list[bytes] | None:

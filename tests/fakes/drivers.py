@@ -202,6 +202,7 @@ class FakeContainer:
         self.name = spec.name
         self.signals: list[int] = []
         self.ignores: set[int] = set()
+        self.halts = 37
         self.ended = asyncio.Event()
         self.cleared = asyncio.Event()
         self.frozen = False
@@ -216,6 +217,9 @@ class FakeContainer:
         self.signals.append(signo)
         if signo not in self.ignores:
             self.end(ExitStatus(None, signo))
+
+    def halt_signal(self) -> int:
+        return self.halts
 
     async def init_ended(self) -> None:
         await self.ended.wait()

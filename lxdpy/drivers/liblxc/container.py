@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from lxdpy.drivers.liblxc import cgroups
 from lxdpy.drivers.liblxc.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import BusyError, ConflictError, WorkerError
+from lxdpy.linux import process
 from lxdpy.linux.cgroup import CgroupMounts
 from lxdpy.linux.own_cgroup import expect_moves, open_procs
 
 logger = logging.getLogger(__name__)
 
 SIGKILL = 9
+HALT_SYSTEMD = signal.SIGRTMIN + 3
 TIOCGPTN = 0x80045430
 ATTACH_TIMEOUT_S = 30.0
 QUERY_TIMEOUT_S = 10.0
@@ -131,6 +134,13 @@ class Container:
             if signo == SIGKILL:
                 cgroups.thaw(self._host.mounts, self._identity.cgroup)
 
+    def halt_signal(self) -> int:
+        """The signal that has this init halt the system: systemd's if it waits for that by now, as liblxc tells them
+        apart, else SIGPWR."""
+        if self._init is not None and not self._init.ended and HALT_SYSTEMD in process.heeded_signals(self._init_pid):
+            return HALT_SYSTEMD
+        return signal.SIGPWR
+
     async def init_ended(self) -> None:
         """Wait until init has ended."""
         if self._init is not None:
@@ -217,9 +227,9 @@ class Container:
     def detach(self) -> None:
         """Stop watching; the container goes on."""
         self._release.cancel()
-        for process in (self._init, self._monitor):
-            if process is not None:
-                process.close()
+        for held in (self._init, self._monitor):
+            if held is not None:
+                held.close()
         if self._console is not None:
             self._console[0].close()
             self._console = None

@@ -197,6 +197,8 @@ def start_request(spec: StartSpec) -> dict[str, object]:
         "cwd": spec.cwd,
         "init": spec.init,
         "files": [(file.source, file.target) for file in spec.files],
+        "system": spec.system,
+        "templates": [(file.target, file.text, file.create_only) for file in spec.templates],
     }
 
 
@@ -222,4 +224,5 @@ def _plain(text: str) -> bool:
 
 
 def _targets(spec: StartSpec) -> Iterable[str]:
-    return (file.target for file in spec.files)
+    yield from (file.target for file in spec.files)
+    yield from (file.target for file in spec.templates)

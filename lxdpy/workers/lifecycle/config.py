@@ -2,6 +2,9 @@
 
 Seccomp profile, dropped capabilities and device rules are those of liblxc's common.conf; userns.conf lifts what the
 kernel enforces for user namespaces anyway.
+
+An application has no CAP_SYS_BOOT, as in docker. A system container may reboot, which ends it like a halt: liblxc would
+start it again by itself, behind the daemon's back and without what a start prepares, so a hook tells it not to.
 """
 
 from __future__ import annotations
@@ -12,6 +15,10 @@ SECCOMP_PROFILE = "/usr/share/lxc/config/common.seccomp"
 CONSOLE_LOG_BYTES = "16MB"
 
 _DROPPED_CAPABILITIES = "mac_admin mac_override sys_time sys_module sys_rawio"
+_DROPPED_OF_APPLICATIONS = "sys_boot"
+
+# A failing hook has liblxc stop a container that reboots (start.c: lxc_end).
+_NO_REBOOT = "/usr/bin/test $LXC_TARGET != reboot"
 
 # Any node may be made; only these work: null, zero, full, tty, console, ptmx, random, urandom, pts/*, fuse.
 _DEVICES = (
@@ -29,13 +36,33 @@ _DEVICES = (
     "c 10:229 rwm",
 )
 
+_TUN = "c 10:200 rwm"
+
 # Files that tell of the host, as docker hides them.
 _MASKED_FILES = ("proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/sched_debug")
 _MASKED_DIRECTORIES = ("proc/acpi", "proc/asound", "proc/scsi", "sys/firmware")
 
+# What the init of a distribution would mount or use, and can't in a user namespace: as LXD, the host's. Who is root
+# there may do with them what everybody may.
+_HOSTS_FILES = ("dev/fuse", "dev/net/tun")
+_HOSTS_DIRECTORIES = (
+    "proc/sys/fs/binfmt_misc",
+    "sys/firmware/efi/efivars",
+    "sys/fs/fuse/connections",
+    "sys/fs/pstore",
+    "sys/kernel/debug",
+    "sys/kernel/security",
+    "sys/kernel/tracing",
+)
 
-def defaults(directory: str, cgroup: str, idmap: tuple[int, int] | None) -> list[tuple[str, str]]:
-    """Configuration items, in order, for a container in `directory`; `idmap` is (base, size)."""
+
+def defaults(
+    directory: str, cgroup: str, idmap: tuple[int, int] | None, *, system: bool = False
+) -> list[tuple[str, str]]:
+    """Configuration items, in order, for a container in `directory`; `idmap` is (base, size).
+
+    `system`: it runs the init of a distribution, which mounts and guards /proc and /sys for its services.
+    """
     items = [
         ("lxc.log.file", f"{directory}/lxc.log"),
         ("lxc.log.level", "WARN"),
@@ -54,24 +81,36 @@ def defaults(directory: str, cgroup: str, idmap: tuple[int, int] | None) -> list
         ("lxc.mount.entry", "tmpfs dev/shm tmpfs nosuid,nodev,mode=1777,create=dir 0 0"),
         ("lxc.mount.entry", "mqueue dev/mqueue mqueue nosuid,nodev,noexec,create=dir,optional 0 0"),
     ]
-    items += [("lxc.mount.entry", f"/dev/null {path} none bind,optional 0 0") for path in _existing(_MASKED_FILES)]
-    items += [
-        ("lxc.mount.entry", f"tmpfs {path} tmpfs ro,nosuid,nodev,noexec,size=0,optional 0 0")
-        for path in _existing(_MASKED_DIRECTORIES)
-    ]
+    if system:
+        items.append(("lxc.hook.version", "1"))
+        items.append(("lxc.hook.post-stop", _NO_REBOOT))
+        items += [
+            ("lxc.mount.entry", f"/{path} {path} none bind,create=file,optional 0 0")
+            for path in _existing(_HOSTS_FILES)
+        ]
+    else:
+        items.append(("lxc.cap.drop", _DROPPED_OF_APPLICATIONS))
+    if not system or idmap is None:
+        items += _masks()
     if idmap is None:
         items.append(("lxc.mount.auto", "proc:mixed sys:mixed cgroup:mixed"))
         items.append(("lxc.cap.drop", _DROPPED_CAPABILITIES))
         for version in ("cgroup", "cgroup2"):
             items.append((f"lxc.{version}.devices.deny", "a"))
             items += [(f"lxc.{version}.devices.allow", device) for device in _DEVICES]
+            if system:
+                items.append((f"lxc.{version}.devices.allow", _TUN))
     else:
         base, size = idmap
         items.append(("lxc.mount.auto", "proc:mixed sys:rw cgroup:mixed"))
+        if system:
+            items += _hosts_mounts()
         items += [("lxc.idmap", f"{kind} 0 {base} {size}") for kind in ("u", "g")]
     if _apparmor():
         items.append(("lxc.apparmor.profile", "generated"))
-        items.append(("lxc.apparmor.allow_nesting", "0"))
+        # systemd gives its services mount namespaces, which the profile denies otherwise; the kernel lets the root of
+        # a user namespace do no harm with them.
+        items.append(("lxc.apparmor.allow_nesting", "1" if system and idmap is not None else "0"))
     return items
 
 
@@ -83,6 +122,19 @@ def monitor_cgroup(cgroup: str) -> str:
 def pivot_cgroup(cgroup: str) -> str:
     """Where a monitor goes to remove its own cgroup: one for all instances."""
     return f"{os.path.dirname(cgroup)}/.pivot"
+
+
+def _masks() -> list[tuple[str, str]]:
+    """Mounts over what tells of the host."""
+    files = [("lxc.mount.entry", f"/dev/null {path} none bind,optional 0 0") for path in _existing(_MASKED_FILES)]
+    return files + [
+        ("lxc.mount.entry", f"tmpfs {path} tmpfs ro,nosuid,nodev,noexec,size=0,optional 0 0")
+        for path in _existing(_MASKED_DIRECTORIES)
+    ]
+
+
+def _hosts_mounts() -> list[tuple[str, str]]:
+    return [("lxc.mount.entry", f"/{path} {path} none rbind,optional 0 0") for path in _existing(_HOSTS_DIRECTORIES)]
 
 
 def _existing(paths: tuple[str, ...]) -> list[str]:

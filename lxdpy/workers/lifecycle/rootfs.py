@@ -96,6 +96,29 @@ class Rootfs:
                 os.close(above)
         raise InvalidRequestError(f'Cannot make file "{path}" in the image: too many links')
 
+    def write(self, path: str, data: bytes, *, create_only: bool) -> None:
+        """Write a regular file, which keeps its owner and mode when it is there; `create_only` leaves it as it is then.
+
+        Raises InvalidRequestError.
+        """
+        found = self._find(path)
+        if found is not None and create_only:
+            os.close(found)
+            return
+        if found is None:
+            found = self.make_file(path)
+        try:
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                raise InvalidRequestError(f'Cannot write "{path}" in the image: it is no regular file')
+            with self._as_root():
+                fd = os.open(f"/proc/self/fd/{found}", os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "wb") as file:
+                file.write(data)
+        except OSError as exc:
+            raise InvalidRequestError(f'Cannot write "{path}" in the image: {exc.strerror}') from exc
+        finally:
+            os.close(found)
+
     def _find(self, path: str) -> int | None:
         """What is at `path`, not opened: it may be a device that acts at once."""
         try:

@@ -92,6 +92,8 @@ class Spec:
         self.cwd = "/" + str(request["cwd"]).lstrip("/")
         self.init = request["init"] is True
         self.files = _pairs(request["files"])
+        self.system = request["system"] is True
+        self.templates = _templates(request["templates"])
         self.mount_by_name = request.get("mount_by_name") is True
         """Mount the layers as on old kernels, whatever this one can do."""
 
@@ -111,10 +113,14 @@ def _prepare(
     if unmapped := [number for number in (account.uid, account.gid, *account.groups) if number >= size]:
         raise InvalidRequestError(f'user "{spec.user}" has id {unmapped[0]}, and its id map ends at {size - 1}')
     os.close(rootfs.make_directory(spec.cwd))
-    environment = {"PATH": DEFAULT_PATH, "HOME": account.home, **spec.environment}
+    environment = spec.environment
+    if not spec.system:
+        environment = {"PATH": DEFAULT_PATH, "HOME": account.home, **environment}
+    for target, text, create_only in spec.templates:
+        rootfs.write(target, text.encode("utf-8", "surrogateescape"), create_only=create_only)
     if not any(key == "lxc.mount.entry" for key, _ in spec.items):
         # A program may well lie in a volume, which is not mounted yet.
-        rootfs.check_executable(spec.argv[0], environment["PATH"], spec.cwd)
+        rootfs.check_executable(spec.argv[0], environment.get("PATH", DEFAULT_PATH), spec.cwd)
     mounts: list[tuple[int, str | int]] = [(root_fd, f"{spec.directory}/rootfs")]
     for source, target in spec.files:
         try:
@@ -126,7 +132,7 @@ def _prepare(
         stack.callback(os.close, target_fd)
         mounts.append((file_fd, target_fd))
     items = [
-        *config.defaults(spec.directory, spec.cgroup, spec.idmap),
+        *config.defaults(spec.directory, spec.cgroup, spec.idmap, system=spec.system),
         ("lxc.init.uid", str(account.uid)),
         ("lxc.init.gid", str(account.gid)),
         ("lxc.init.cwd", spec.cwd),
@@ -237,6 +243,12 @@ def _strings(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"Expected a list of texts, got {value!r}")
     return value
+
+
+def _templates(value: object) -> list[tuple[str, str, bool]]:
+    if not isinstance(value, list):
+        raise ValueError(f"Expected a list of templates, got {value!r}")
+    return [(str(target), str(text), create_only is True) for target, text, create_only in value]
 
 
 def _pairs(value: object) -> list[tuple[str, str]]:

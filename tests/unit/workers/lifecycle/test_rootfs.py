@@ -110,3 +110,33 @@ def test_make_file_opens_nothing_that_is_there(rootfs: Rootfs, tree: Path) -> No
     os.close(reader)
     with pytest.raises(InvalidRequestError, match="Is a directory"):
         rootfs.make_file("/etc")
+
+
+def test_write(rootfs: Rootfs, tree: Path) -> None:
+    (tree / "bin/there").write_text("a text that is longer than the new one")
+    (tree / "bin/there").chmod(0o600)
+    rootfs.write("/bin/there", b"new\n", create_only=False)
+    assert (tree / "bin/there").read_bytes() == b"new\n"
+    assert (tree / "bin/there").stat().st_mode & 0o777 == 0o600
+    rootfs.write("/bin/there", b"newer\n", create_only=True)
+    assert (tree / "bin/there").read_bytes() == b"new\n"
+    rootfs.write("/srv/deep/made", b"made\n", create_only=True)
+    assert (tree / "srv/deep/made").read_bytes() == b"made\n"
+    assert (tree / "srv/deep/made").stat().st_mode & 0o777 == 0o644
+
+
+def test_write_stays_inside(rootfs: Rootfs, tree: Path) -> None:
+    outside = tree.parent / "outside"
+    outside.write_text("as it was")
+    (tree / "bin/up").symlink_to("../../../../../../" + str(outside))
+    (tree / "bin/absolute").symlink_to(outside)
+    for path in ("/bin/up", "/bin/absolute", "/../../../outside"):
+        rootfs.write(path, b"x", create_only=False)
+    assert outside.read_text() == "as it was"
+
+
+def test_write_to_what_is_no_file(rootfs: Rootfs, tree: Path) -> None:
+    os.mkfifo(tree / "bin/fifo")
+    for path, reason in (("/bin/fifo", "no regular file"), ("/bin", "Is a directory")):
+        with pytest.raises(InvalidRequestError, match=reason):
+            rootfs.write(path, b"x", create_only=False)
