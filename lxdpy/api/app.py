@@ -23,10 +23,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from lxdpy.api import envelope, errors, server_info
+from lxdpy.api import errors
 from lxdpy.api.deps import Services
 from lxdpy.api.edge import Edge
-from lxdpy.api.etag import etag
 from lxdpy.api.routes import (
     events,
     images,
@@ -40,6 +39,7 @@ from lxdpy.api.routes import (
     storage,
     unoffered,
 )
+from lxdpy.api.server_info import ServerView
 from lxdpy.api.views import InstanceViews
 
 ROUTERS = (
@@ -69,9 +69,7 @@ def create_app(services: Services) -> FastAPI:
     app.router.routes.extend(routes())
     app.add_exception_handler(HTTPException, errors.no_route)
     app.add_middleware(Edge)
-    server = server_info.render(services)
     app.state.services = services
     app.state.views = InstanceViews(services.instances)
-    app.state.server_body = envelope.sync_bytes(server)
-    app.state.server_etag = etag(server["config"])
+    app.state.server = ServerView(services)
     return app

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lxdpy.services.instances import InstanceService, Profiles
     from lxdpy.services.networks import NetworkService
     from lxdpy.services.storage import StorageService
+    from lxdpy.services.server_config import ServerConfig
 
 MAX_BODY_BYTES = 4 << 20
 """JSON bodies that are larger are refused."""
@@ -41,6 +42,7 @@ class Services:
     profiles: "Profiles"
     hardware: "Hardware"
     storage: "StorageService"
+    server_config: "ServerConfig"
     lxc_version: str
 
 

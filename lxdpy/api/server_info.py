@@ -3,16 +3,40 @@
 import os
 import platform
 
+from fastapi import Request
+
 import lxdpy
+from lxdpy.api import envelope
 from lxdpy.api.deps import Services
+from lxdpy.api.etag import etag
 from lxdpy.api.extensions import EXTENSIONS
+from lxdpy.services import architectures
 from lxdpy.services.storage import DIR, OVERLAY
 
-_COMPATIBLE = {"x86_64": ["i686"], "aarch64": ["armv7l"]}
+
+class ServerView:
+    """The answer to `GET /1.0`, rendered when something of it changes: every command of LXD's client asks for it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._server = render(services)
+        services.server_config.on_change(self._render)
+        self._render()
+
+    def _render(self) -> None:
+        self._server["config"] = config = dict(self._services.server_config.values)
+        self.body = envelope.sync_bytes(self._server)
+        self.etag = etag(config)
+
+
+def server_view(request: Request) -> ServerView:
+    """The daemon's rendered answer."""
+    found: ServerView = request.app.state.server
+    return found
 
 
 def render(services: Services) -> dict[str, object]:
-    """The server object. Constant while the daemon runs."""
+    """The server object. Constant while the daemon runs, but for its configuration."""
     system = os.uname()
     release = _os_release()
     return {
@@ -25,7 +49,7 @@ def render(services: Services) -> dict[str, object]:
         "config": {},
         "environment": {
             "addresses": [],
-            "architectures": [system.machine, *_COMPATIBLE.get(system.machine, [])],
+            "architectures": architectures.of_host(),
             "certificate": "",
             "certificate_fingerprint": "",
             "driver": "lxc",

@@ -34,10 +34,12 @@ from lxdpy.drivers.resources import HostResources
 from lxdpy.drivers.store import LayerStore
 from lxdpy.errors import LxdpyError
 from lxdpy.operations import Events, Operations
+from lxdpy.services import architectures
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.storage import StorageService
+from lxdpy.services.server_config import ServerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ async def _serve(settings: Config, group: str) -> None:
         probe = CgroupProbe()
         stack.callback(probe.close)
 
+        server_config = ServerConfig(database, events.lifecycle, architectures.of_host())
         profiles = Profiles(settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), events.lifecycle)
@@ -90,6 +93,7 @@ async def _serve(settings: Config, group: str) -> None:
         instances = InstanceService(
             settings, database, store, containers, probe, images, networks, storage, profiles, events.lifecycle
         )
+        await server_config.load()
         await images.load()
         await networks.load()
         await storage.load()
@@ -106,6 +110,7 @@ async def _serve(settings: Config, group: str) -> None:
                 profiles=profiles,
                 hardware=HostResources(),
                 storage=storage,
+                server_config=server_config,
                 lxc_version=await containers.version(),
             )
         )

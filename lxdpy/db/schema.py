@@ -97,6 +97,12 @@ _STEPS = (
     ) STRICT;
     INSERT INTO storage_pools VALUES ('default', 'overlay', '', '{}');
     """,
+    """
+    CREATE TABLE server_config (
+        key   TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

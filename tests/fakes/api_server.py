@@ -54,7 +54,11 @@ def api_app(**services: Any) -> tuple[FastAPI, Events, Operations]:
     """The application on `services` (what is not given, is not there)."""
     events = Events()
     operations = Operations(events, error_code=http_status)
-    defaults = {"instances": SimpleNamespace(on_change=lambda listener: None), "lxc_version": "5.0.2"}
+    defaults = {
+        "instances": SimpleNamespace(on_change=lambda listener: None),
+        "server_config": SimpleNamespace(on_change=lambda listener: None, values={}),
+        "lxc_version": "5.0.2",
+    }
     app = create_app(SimpleNamespace(**{**defaults, "events": events, "operations": operations, **services}))  # type: ignore[arg-type]
     return app, events, operations
 

@@ -1,4 +1,4 @@
-"""Where images come from, with LXD's own client: registries by name."""
+"""Where images come from, with LXD's own client: registries by name; and how the server is configured."""
 
 from collections.abc import Iterator
 
@@ -116,3 +116,20 @@ def test_an_image_that_was_looked_up_before_the_daemon_ended(example_registry: E
         with pytest.raises(Failed, match="name it again"):
             daemon.request("POST", "/1.0/instances", {"name": "c1", "source": {"type": "image", "fingerprint": target}})
         assert daemon.get("/1.0/instances") == []
+
+
+def test_server_configuration(lxc: Lxc) -> None:
+    lxc.ok("config", "set", "images.auto_update_interval", "12")
+    lxc.ok("config", "set", "user.owner=ops", "images.auto_update_cached=false")
+    assert lxc.ok("config", "get", "images.auto_update_interval") == "12\n"
+    wanted = {"images.auto_update_cached": "false", "images.auto_update_interval": "12", "user.owner": "ops"}
+    assert lxc.yaml("config", "show") == {"config": wanted}
+    lxc.ok("config", "unset", "images.auto_update_cached")
+    lxc.ok("config", "edit", stdin=b"config:\n  user.owner: dev\n")
+    assert lxc.yaml("config", "show") == {"config": {"user.owner": "dev"}}
+    assert "unknown key" in lxc.fails("config", "set", "nothing", "x")
+    assert "invalid integer" in lxc.fails("config", "set", "images.remote_cache_expiry", "soon")
+    assert "unix socket only" in lxc.fails("config", "set", "core.https_address", ":8443")
+    assert "unix socket" in lxc.fails("config", "set", "core.trust_password", "secret")
+    lxc.ok("config", "unset", "user.owner")
+    assert lxc.yaml("config", "show") == {"config": {}}

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class StorageDriver(BaseModel):
@@ -39,6 +39,14 @@ class Environment(BaseModel):
     storage: str
     storage_version: str
     storage_supported_drivers: list[StorageDriver]
+
+
+class ServerPut(BaseModel):
+    """What a client may write of the server."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    config: dict[str, Any] | None = Field(None, description="keys and values; an empty value is none")
 
 
 class Server(BaseModel):

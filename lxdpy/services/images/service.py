@@ -29,6 +29,7 @@ from lxdpy.oci.manifest import Manifest
 from lxdpy.oci.platform import Platform
 from lxdpy.oci.reference import Reference
 from lxdpy.progress import NoProgress, Progress
+from lxdpy.services import architectures
 from lxdpy.services.events import Announce
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
 from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
@@ -36,17 +37,6 @@ from lxdpy.services.images.source import ImageSource
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
-
-# Machine names as LXD's clients spell architectures.
-_LXD_ARCHITECTURES = {
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "arm": "armv7l",
-    "386": "i686",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-    "riscv64": "riscv64",
-}
 
 _CACHED_CONFIGS = 256
 
@@ -297,7 +287,7 @@ class ImageService:
         if resolved.index_digest is not None:
             blobs.append(resolved.index_digest)
         blobs += [layer.digest for layer in resolved.manifest.layers]
-        architecture = _LXD_ARCHITECTURES.get(config.architecture, config.architecture)
+        architecture = architectures.OF_OCI.get(config.architecture, config.architecture)
         size = len(resolved.manifest_bytes) + len(resolved.config_bytes)
         return ImageRecord(
             fingerprint=resolved.manifest_digest.hex,
