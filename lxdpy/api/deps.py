@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lxdpy.services.images import ImageService
     from lxdpy.services.instances import InstanceService, Profiles
     from lxdpy.services.networks import NetworkService
-    from lxdpy.services.storage import StorageService
     from lxdpy.services.server_config import ServerConfig
+    from lxdpy.services.storage import StorageService
 
 MAX_BODY_BYTES = 4 << 20
 """JSON bodies that are larger are refused."""

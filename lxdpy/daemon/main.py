@@ -38,8 +38,8 @@ from lxdpy.services import architectures
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
-from lxdpy.services.storage import StorageService
 from lxdpy.services.server_config import ServerConfig
+from lxdpy.services.storage import StorageService
 
 logger = logging.getLogger(__name__)
 

@@ -44,6 +44,7 @@ async def _serve(directory: Any, ready: threading.Event, found: dict[str, Any]) 
         storage=host.storage,
         profiles=Profiles(host.config.network.bridge),
         hardware=HostResources(),
+        server_config=host.server_config,
     )
     host.registry.images["docker.io/library/app:latest"] = image_documents()
     config = server_config(app)

@@ -9,9 +9,11 @@ import pytest
 
 from lxdpy.config import Config
 from lxdpy.db.connection import Database
+from lxdpy.services import architectures
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
 from tests.fakes.drivers import FakeContainers, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
 
@@ -26,6 +28,7 @@ class Host:
     registry: FakeRegistry
     containers: FakeContainers
     network_host: FakeNetworkHost
+    server_config: ServerConfig
     images: ImageService
     networks: NetworkService
     storage: StorageService
@@ -43,6 +46,7 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         events.append((action, source))
 
     network_host = FakeNetworkHost()
+    server_config = ServerConfig(database, announce, architectures.of_host())
     images = ImageService(config, database, store, registry, announce)
     networks = NetworkService(config, database, network_host, announce)
     storage = StorageService(config, database, announce)
@@ -58,12 +62,24 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         Profiles(config.network.bridge),
         announce,
     )
+    await server_config.load()
     await images.load()
     await networks.load()
     await storage.load()
     await instances.load()
     return Host(
-        config, database, store, registry, containers, network_host, images, networks, storage, instances, events
+        config,
+        database,
+        store,
+        registry,
+        containers,
+        network_host,
+        server_config,
+        images,
+        networks,
+        storage,
+        instances,
+        events,
     )
 
 
