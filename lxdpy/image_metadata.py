@@ -13,7 +13,7 @@ checked here, once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lxdpy.errors import InvalidRequestError
@@ -22,11 +22,25 @@ MAX_BYTES = 256 << 10
 FILE = "metadata.yaml"
 TEMPLATES = "templates"
 
-# As LXD knows them, with the names that some tools use instead.
-_ARCHITECTURES = frozenset(
-    "i686 i386 i586 386 x86 x86_64 amd64 generic_64 armv7l armhf armel arm armv7a_hardfp aarch64 arm64 ppc powerpc "
-    "ppc64 powerpc64 ppc64le ppc64el s390x mips mipsel mips64 riscv32 riscv64".split()
-)
+# As LXD names them, and the names that some tools use instead.
+_ARCHITECTURES = {
+    name: canonical
+    for canonical, names in {
+        "i686": "i386 i586 386 x86 generic_32",
+        "x86_64": "amd64 generic_64",
+        "armv7l": "armel armhf arm armhfp armv7a_hardfp armv7_vfpv3_hardfp",
+        "aarch64": "arm64 arm64_generic",
+        "ppc": "powerpc",
+        "ppc64": "powerpc64",
+        "ppc64le": "ppc64el",
+        "s390x": "",
+        "mips": "mipsel mips64",
+        "riscv32": "",
+        "riscv64": "",
+    }.items()
+    for name in (canonical, *names.split())
+}
+_MAX_DEPTH = 20
 _MAX_TIME = 253_402_300_799
 """The end of the year 9999, which is the last that can be written."""
 
@@ -55,15 +69,22 @@ class ImageMetadata:
     """By the path of the file that they make."""
 
 
+def canonical_architecture(name: str) -> str:
+    """An architecture by the name that LXD's clients read."""
+    return _ARCHITECTURES.get(name, name)
+
+
 def parse(data: bytes) -> ImageMetadata:
     """Read metadata.yaml. Raises InvalidRequestError."""
     import yaml  # costs 20 ms, and few jobs need it
 
     if len(data) > MAX_BYTES:
         raise InvalidRequestError(f"Invalid metadata.yaml: it has more than {MAX_BYTES} bytes")
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        document = yaml.load(data, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        _check_depth(yaml.parse(data, Loader=loader))
+        document = yaml.load(data, Loader=loader)
+    except (yaml.YAMLError, ValueError) as exc:
         raise InvalidRequestError(f"Invalid metadata.yaml: {exc!s:.300}") from exc
     return from_document(document)
 
@@ -116,6 +137,19 @@ def dump(metadata: ImageMetadata) -> bytes:
     return text.encode()
 
 
+def _check_depth(events: Iterable[object]) -> None:
+    """libyaml makes documents by recursion, and overruns its stack on one of ten thousand brackets."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        if kind in ("MappingStartEvent", "SequenceStartEvent"):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidRequestError(f"Invalid metadata.yaml: it is nested more than {_MAX_DEPTH} deep")
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            depth -= 1
+
+
 def _template(path: str, value: object) -> Template:
     fields = _mapping(value, f"template {path!r:.100}")
     when = fields.get("when") or []
@@ -161,10 +195,13 @@ def _line(value: object, what: str) -> str:
 
 
 def _time(value: object, what: str) -> int:
+    if value is None or value == "":
+        return 0
     try:
-        seconds = int(value) if isinstance(value, str | int) and value != "" else 0
+        # What is neither is not shown: a few lines of YAML can stand for more than memory holds.
+        seconds = int(value) if isinstance(value, str | int) else -1
     except ValueError:
         seconds = -1
     if not 0 <= seconds <= _MAX_TIME:
-        raise InvalidRequestError(f"Invalid metadata.yaml: {what} is no time: {value!r:.100}")
+        raise InvalidRequestError(f"Invalid metadata.yaml: {what} is no time")
     return seconds

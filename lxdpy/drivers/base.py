@@ -204,6 +204,9 @@ class Store(Protocol):
     def receive(self) -> Incoming:
         """Begin to receive an LXD image."""
 
+    def image_file(self, digest: Digest) -> ImageFile:
+        """A file of an LXD image that is a blob here. Raises NotFoundError."""
+
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """Unpack an LXD image, unless it is, and keep its files as blobs once they have proved to be what they should.
 

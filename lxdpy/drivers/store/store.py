@@ -11,7 +11,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
-from lxdpy.drivers.base import Collected, ImageFiles, LayerRequest, LowerMount, StoredLayer, image_layer_id
+from lxdpy.drivers.base import Collected, ImageFile, ImageFiles, LayerRequest, LowerMount, StoredLayer, image_layer_id
 from lxdpy.drivers.overlay.stack import DIRECTORY
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.disk import Disk
@@ -367,6 +367,13 @@ class LayerStore:
     def receive(self) -> IncomingFiles:
         """See `Store.receive`."""
         return IncomingFiles(self._disk)
+
+    def image_file(self, digest: Digest) -> ImageFile:
+        """See `Store.image_file`."""
+        try:
+            return ImageFile(digest, self._disk.blob(digest).stat().st_size)
+        except FileNotFoundError:
+            raise NotFoundError(f"Blob {digest} of an image is missing from the store") from None
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """See `Store.unpack_image`."""

@@ -63,14 +63,15 @@ def unpack_image(request: ImageRequest, confined: Callable[[], None]) -> Done:
             contents = _Unified(files[0].tar(), about)
             unpacked = tree.unpack(contents)
             files[0].drain()
+            about.check()
             if not contents.has_rootfs:
                 raise LayerError("The file is no image: it has no rootfs")
         else:
             about.read(files[0].tar())
             files[0].drain()
+            about.check()
             unpacked = tree.unpack(files[1].tar())
             files[1].drain()
-        about.check()
     except (InvalidRequestError, RegistryError) as exc:
         raise LayerError(f"The file is no image: {exc}") from exc
     if unpacked.deferred.hardlinks:
