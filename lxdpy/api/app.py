@@ -28,6 +28,7 @@ from lxdpy.api.deps import Services
 from lxdpy.api.edge import Edge
 from lxdpy.api.routes import (
     events,
+    files,
     images,
     instances,
     networks,
@@ -47,6 +48,7 @@ ROUTERS = (
     operations.router,
     events.router,
     instances.router,
+    files.router,
     images.router,
     profiles.router,
     networks.router,

@@ -9,6 +9,7 @@ probe       numbers of a running container, read from cgroup files and /proc
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -120,54 +121,6 @@ def image_layer_id(fingerprint: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One file of an LXD image."""
-
-    digest: Digest
-    size: int
-    path: Path | None = None
-    """Where it is, on the store's file system, from where it will be moved; None: it is a blob of the store already."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFiles:
-    """The one file or two files of an LXD image."""
-
-    fingerprint: str
-    """Hex of the SHA-256 of the file, or of both, one after the other."""
-    metadata: ImageFile
-    """The file that holds everything, or everything but the root file system."""
-    rootfs: ImageFile | None = None
-
-    @property
-    def all(self) -> tuple[ImageFile, ...]:
-        """The files in the fingerprint's order."""
-        return (self.metadata,) if self.rootfs is None else (self.metadata, self.rootfs)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.all)
-
-
-class Incoming(Protocol):
-    """The files of an LXD image on their way into the store: written in order, and hashed meanwhile."""
-
-    async def write(self, data: bytes) -> None:
-        """Add to the current file. Raises NoSpaceError, WorkerError."""
-
-    async def next_file(self) -> None:
-        """The first file is whole, and a second one begins. Raises InvalidRequestError when it had begun before."""
-
-    async def finish(self) -> ImageFiles:
-        """All is here, and on disk; `discard` it, or have it imported. Raises NoSpaceError, WorkerError,
-        InvalidRequestError when nothing has come."""
-
-    def discard(self) -> None:
-        """Remove what no import has taken."""
-
-
-@dataclass(frozen=True, slots=True)
 class Collected:
     """What a garbage collection removed."""
 
@@ -201,23 +154,8 @@ class Store(Protocol):
         WorkerError.
         """
 
-    def receive(self) -> Incoming:
-        """Begin to receive an LXD image."""
-
-    def image_file(self, digest: Digest) -> ImageFile:
-        """A file of an LXD image that is a blob here. Raises NotFoundError."""
-
-    async def unpack_image(self, files: ImageFiles) -> StoredLayer:
-        """Unpack an LXD image, unless it is, and keep its files as blobs once they have proved to be what they should.
-
-        The layer and the blobs can't be collected before `release` is called with the layer's id. Raises LayerError
-        (it is no image, or over a limit), DigestMismatchError, UnsupportedError, NotFoundError (a blob is gone),
-        NoSpaceError, WorkerError.
-        """
-
     def release(self, layer_ids: Sequence[str]) -> None:
-        """End the protection that `materialize` or `unpack_image` gave: the database refers to the layers by now, or
-        never will."""
+        """End the protection that `materialize` gave (the database refers to the layers by now, or never will)."""
 
     def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
         """How to mount these layers, in the order given. Raises NotFoundError."""
@@ -331,6 +269,124 @@ class ExecSpec:
     """stdin is a pty slave that becomes the controlling terminal of a new session."""
 
 
+class FileKind(StrEnum):
+    """What can be had of an instance's files, in LXD's words."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What is at a path; ids are the container's."""
+
+    kind: str
+    """A FileKind, or a word for something that can't be read: `device`, `socket`, `named pipe`."""
+    uid: int
+    gid: int
+    mode: int
+    """Permissions, setuid and the like; without the kind."""
+    size_bytes: int
+    modified_ns: int
+    """Since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """What is at a path, and what is in it: exactly one of the three is set."""
+
+    status: FileStatus
+    fd: int | None = None
+    """A file, open for reading; the caller closes it."""
+    names: tuple[str, ...] | None = None
+    """A directory's entries, sorted; bytes that are no UTF-8 are surrogates."""
+    target: str | None = None
+    """Where a link leads, as it is written in the link."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritableFile:
+    """A file open for writing, and whether it was made just now; the caller closes it."""
+
+    fd: int
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileAttributes:
+    """What a new file gets; None: container root's, and the usual mode. One that is there keeps what it has, except for
+    what `modify` lists."""
+
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+    modify: frozenset[str] = frozenset()
+    """Of `uid`, `gid` and `mode`."""
+    modified_ns: int | None = None
+    """For directories and links, also for those that are there."""
+
+
+class FileSession(Protocol):
+    """The files of one instance, while it lasts. Paths begin at the container's root and never lead out of it.
+
+    Every method raises NotFoundError, ConflictError (exists), InvalidRequestError (is a directory, is not empty),
+    UnsupportedError, AccessDeniedError, NoSpaceError, and WorkerError, also when the session was closed meanwhile.
+    """
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, by `close` or because its process did."""
+
+    async def status(self, path: str) -> FileStatus:
+        """What is at a path; links are not followed at its end."""
+
+    async def open(self, path: str) -> FoundFile:
+        """What is at a path, and what is in it; links are not followed at its end."""
+
+    async def write(self, path: str, attributes: FileAttributes, *, append: bool) -> WritableFile:
+        """A new or emptied file, or to `append`, one that is there."""
+
+    async def make_directory(self, path: str, attributes: FileAttributes) -> None:
+        """Make a directory, if there is none."""
+
+    async def make_symlink(self, path: str, target: str, attributes: FileAttributes) -> None:
+        """Make a symbolic link, if the same one is not there."""
+
+    async def delete(self, path: str) -> None:
+        """Delete a file or an empty directory."""
+
+    async def close(self) -> None:
+        """End it; when this returns, nothing of the instance's root file system is held or mounted for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedRootfs:
+    """Where the root file system of an instance is that does not run."""
+
+    name: str
+    lowers: tuple[LowerMount, ...]
+    """Topmost first."""
+    rw: str
+    """The directory that has `upper` and `work`."""
+    scratch: str
+    """An empty directory."""
+
+
+class Console(Protocol):
+    """The terminal of a container's init, held by whoever got it, and nobody else meanwhile."""
+
+    @property
+    def fd(self) -> int:
+        """What init prints can be read here, and what is written is its input. Closed by `close`."""
+
+    async def resize(self, width: int, height: int) -> None:
+        """Tell init's terminal its size."""
+
+    def close(self) -> None:
+        """Let others have it; nothing happens when it is closed."""
+
+
 class ExecProcess(Protocol):
     """A command that runs in a container."""
 
@@ -390,8 +446,11 @@ class RunningContainer(Protocol):
         """Master and slave of a new pty for a command: one of the container's, so that it has a name there. The caller
         closes both. Raises WorkerError, ConflictError."""
 
-    async def console(self) -> int:
-        """A file descriptor of the console's pty master; the caller closes it. Raises BusyError when it is taken."""
+    async def console(self) -> Console:
+        """The console. Raises BusyError when it is taken, ConflictError, WorkerError."""
+
+    async def files(self) -> FileSession:
+        """A session on its files, for as long as it runs. Raises ConflictError, WorkerError."""
 
 
 class Containers(Protocol):
@@ -403,6 +462,10 @@ class Containers(Protocol):
 
     async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> RunningContainer | None:
         """The container as an earlier daemon left it, or None when it does not run; clears what a dead one left."""
+
+    async def files(self, rootfs: StoppedRootfs) -> FileSession:
+        """A session on the files of a container that does not run. It must be closed before the container is started,
+        or its layers are used in another way. Raises WorkerError."""
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
         """The exit status that the last monitor wrote, if any."""

@@ -64,6 +64,13 @@ class Job:
             except ProcessLookupError:
                 pass
 
+    async def end(self) -> None:
+        """Kill the child, and wait until it has ended and holds nothing any more. The channel stays open."""
+        self.kill()
+        if self._pidfd is not None:
+            loop = asyncio.get_running_loop()
+            await _ready(self._pidfd, loop.add_reader, loop.remove_reader)
+
     def close(self) -> None:
         """Close the channel. The child goes on with what it is at, and can't report any more."""
         self._channel.close()

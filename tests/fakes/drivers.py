@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +14,15 @@ from lxdpy.drivers.base import (
     ExecProcess,
     ExecSpec,
     ExitStatus,
-    ImageFile,
-    ImageFiles,
     LayerRequest,
     LowerMount,
     ResolvedImage,
     StartSpec,
+    StoppedRootfs,
     StoredLayer,
     Usage,
-    image_layer_id,
 )
-from lxdpy.errors import ConflictError, NotFoundError
+from lxdpy.errors import BusyError, NotFoundError
 from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
@@ -33,6 +30,7 @@ from lxdpy.oci.manifest import Manifest
 from lxdpy.oci.platform import Platform
 from lxdpy.oci.reference import Reference
 from lxdpy.progress import LayerProgress, LayerState, Progress
+from tests.fakes.files import FakeFiles
 
 NO_USAGE = Usage(
     processes=1,
@@ -123,9 +121,6 @@ class FakeStore:
         self.blobs: dict[Digest, bytes] = {}
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
-        self.images: dict[str, Path] = {}
-        self.directory: Path | None = None
-        """Where images' metadata goes."""
         self.failure: Exception | None = None
         self.index: dict[str, Digest] = {}
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
@@ -166,35 +161,7 @@ class FakeStore:
         return tuple(LowerMount("dir", layer_id) for layer_id in layer_ids)
 
     def image_directory(self, fingerprint: str) -> Path:
-        if image_layer_id(fingerprint) not in self.layers:
-            raise NotFoundError(f"Layer i-{fingerprint} is not in the store")
-        return self.images[fingerprint]
-
-    def receive(self) -> "FakeIncoming":
-        return FakeIncoming()
-
-    def image_file(self, digest: Digest) -> ImageFile:
-        if digest not in self.blobs:
-            raise NotFoundError(f"Blob {digest} is not in the store")
-        return ImageFile(digest, len(self.blobs[digest]))
-
-    async def unpack_image(self, files: ImageFiles) -> StoredLayer:
-        """What the file holds is what is beside the root file system, as JSON: {name: text}."""
-        await asyncio.sleep(0)
-        if self.failure is not None:
-            raise self.failure
-        for file in files.all:
-            if file.path is not None:
-                self.blobs[file.digest] = file.path.read_bytes()
-                file.path.unlink()
-        directory = Path(tempfile.mkdtemp(dir=self.directory))
-        for name, text in json.loads(self.blobs[files.metadata.digest]).items():
-            (directory / name).write_text(text)
-        self.images[files.fingerprint] = directory
-        layer = StoredLayer(image_layer_id(files.fingerprint), Digest("sha256", files.fingerprint), 10, 1)
-        self.layers[layer.id] = layer
-        self.held.append(layer.id)
-        return layer
+        raise NotFoundError(f"Layer i-{fingerprint} is not in the store")
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         return self.layers.get(layer_id)
@@ -213,31 +180,6 @@ class FakeStore:
         pass
 
 
-class FakeIncoming:
-    """An image that comes in memory."""
-
-    def __init__(self) -> None:
-        self.files = [b""]
-        self.discarded = False
-
-    async def write(self, data: bytes) -> None:
-        self.files[-1] += data
-
-    async def next_file(self) -> None:
-        self.files.append(b"")
-
-    async def finish(self) -> ImageFiles:
-        made = []
-        for data in self.files:
-            with tempfile.NamedTemporaryFile(delete=False) as file:
-                file.write(data)
-            made.append(ImageFile(Digest.of(data), len(data), Path(file.name)))
-        return ImageFiles(Digest.of(b"".join(self.files)).hex, made[0], made[1] if len(made) > 1 else None)
-
-    def discard(self) -> None:
-        self.discarded = True
-
-
 class FakeProcess:
     """A command that has ended already."""
 
@@ -248,6 +190,24 @@ class FakeProcess:
 
     async def wait(self) -> ExitStatus:
         return ExitStatus(0, None)
+
+
+class FakeConsole:
+    """A console with a terminal of this host's; a test is init, on `init`."""
+
+    def __init__(self) -> None:
+        self.fd, self.init = os.openpty()
+        self.sizes: list[tuple[int, int]] = []
+        self.closed = False
+
+    async def resize(self, width: int, height: int) -> None:
+        self.sizes.append((width, height))
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            os.close(self.fd)
+            os.close(self.init)
 
 
 class FakeContainer:
@@ -267,6 +227,8 @@ class FakeContainer:
         self.cleared = asyncio.Event()
         self.frozen = False
         self.status = ExitStatus(None, 9)
+        self.consoles: list[FakeConsole] = []
+        self.sessions: list[FakeFiles] = []
 
     def end(self, status: ExitStatus) -> None:
         self.status = status
@@ -303,8 +265,15 @@ class FakeContainer:
     async def open_terminal(self) -> tuple[int, int]:
         return os.openpty()
 
-    async def console(self) -> int:
-        raise ConflictError("no console")
+    async def console(self) -> FakeConsole:
+        if self.consoles and not self.consoles[-1].closed:
+            raise BusyError("in use")
+        self.consoles.append(FakeConsole())
+        return self.consoles[-1]
+
+    async def files(self) -> FakeFiles:
+        self.sessions.append(FakeFiles(Path(self.spec.directory) / "fake-root"))
+        return self.sessions[-1]
 
 
 class FakeContainers:
@@ -317,6 +286,7 @@ class FakeContainers:
         """Cleared, it holds a start up."""
         self.starting.set()
         self.running: dict[str, FakeContainer] = {}
+        self.sessions: list[FakeFiles] = []
 
     async def start(self, spec: StartSpec) -> FakeContainer:
         await asyncio.sleep(0)
@@ -331,6 +301,10 @@ class FakeContainers:
         if self.failure is not None:
             raise self.failure
         return self.running.get(name)
+
+    async def files(self, rootfs: StoppedRootfs) -> FakeFiles:
+        self.sessions.append(FakeFiles(Path(rootfs.rw).parent / "fake-root"))
+        return self.sessions[-1]
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
         return None

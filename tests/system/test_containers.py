@@ -356,16 +356,16 @@ def test_console_is_interactive_and_has_one_holder(with_containers: With, spec: 
     async def body(containers: LxcContainers) -> None:
         started = spec("sh", "-c", "read line; echo got $line; sleep 100")
         container = await containers.start(started)
-        fd = await container.console()
-        os.write(fd, b"hello\n")
+        terminal = await container.console()
+        os.write(terminal.fd, b"hello\n")
         deadline = time.monotonic() + 5
         while "got hello" not in console(started):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
         with pytest.raises(BusyError, match="in use"):
             await container.console()
-        os.close(fd)
-        os.close(await container.console())
+        terminal.close()
+        (await container.console()).close()
         container.signal(9)
         await container.released()
 

@@ -208,6 +208,31 @@ async def get_console(request: Request) -> Response:
     return StreamingResponse(text, media_type=_TEXT)
 
 
+@router.post("/1.0/instances/{name}/console", **documented(status=202, body=schema.InstanceConsolePost))
+async def post_console(request: Request) -> Response:
+    """Attach to the terminal of the instance's process, by websockets `0` and `control`."""
+    found = services(request)
+    name = request.path_params["name"]
+    wanted = await body(request, schema.InstanceConsolePost)
+    schema.check_console_type(wanted)
+    session = found.instances.attach(name, wanted.width or 0, wanted.height or 0, force=bool(wanted.force))
+    operation = found.operations.start(
+        "Showing console",
+        session.run,
+        resources=_resources(name, containers=True),
+        metadata=session.metadata,
+        sockets=session.sockets,
+    )
+    return envelope.accepted(operation)
+
+
+@router.delete("/1.0/instances/{name}/console", **documented())
+async def delete_console(request: Request) -> Response:
+    """Empty the console log."""
+    await services(request).instances.clear_console(request.path_params["name"])
+    return envelope.empty()
+
+
 @router.get("/1.0/instances/{name}/logs", **documented(list[str]))
 async def get_logs(request: Request) -> Response:
     """Log files: liblxc's, and recorded output of commands."""

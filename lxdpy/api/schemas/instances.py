@@ -110,6 +110,15 @@ class InstanceExecPost(_Lenient):
     cwd: str | None = None
 
 
+class InstanceConsolePost(_Lenient):
+    """How to attach to a console."""
+
+    type: str | None = Field(None, description='"console", or absent')
+    width: Annotated[int, Field(ge=0, le=65535)] | None = None
+    height: Annotated[int, Field(ge=0, le=65535)] | None = None
+    force: bool | None = Field(None, description="replace the client that is attached")
+
+
 class Instance(BaseModel):
     """An instance."""
 
@@ -249,6 +258,14 @@ def exec_request(body: InstanceExecPost) -> ExecRequest:
         gid=body.group,
         cwd=body.cwd or "",
     )
+
+
+def check_console_type(body: InstanceConsolePost) -> None:
+    """Raises InvalidRequestError for a console that no container has."""
+    if body.type == "vga":
+        raise InvalidRequestError("VGA console is only supported by virtual machines")
+    if body.type not in (None, "", "console"):
+        raise InvalidRequestError(f'Unknown console type "{body.type:.100}"')
 
 
 def render(instance: InstanceModel) -> dict[str, object]:

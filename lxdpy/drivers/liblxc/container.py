@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import signal
-import struct
 from pathlib import Path
 
 from lxdpy.drivers.base import ExecSpec, ExitStatus
 from lxdpy.drivers.liblxc import cgroups
+from lxdpy.drivers.liblxc.files import LxcFiles
 from lxdpy.drivers.liblxc.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import BusyError, ConflictError, WorkerError
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 SIGKILL = 9
 HALT_SYSTEMD = signal.SIGRTMIN + 3
-TIOCGPTN = 0x80045430
 ATTACH_TIMEOUT_S = 30.0
 QUERY_TIMEOUT_S = 10.0
 
@@ -103,7 +101,7 @@ class Container:
         self._init_pid, self._init = init
         self._monitor_pid, self._monitor = monitor
         self._started_at = started_at
-        self._console: tuple[Job, int, int] | None = None
+        self._console: Console | None = None
         host.running[identity.cgroup] = self
         self._release = asyncio.create_task(self._released(), name=f"release {identity.name}")
 
@@ -203,16 +201,17 @@ class Container:
         master, slave = fds
         return master, slave
 
-    async def console(self) -> int:
-        """The console's pty master. Raises BusyError while an earlier one is open, ConflictError, WorkerError."""
+    async def console(self) -> Console:
+        """The console. Raises BusyError while somebody holds it, ConflictError, WorkerError."""
         self._check_running()
-        if self._console is not None:
-            job, fd, number = self._console
-            if _pty_number(fd) == number:
-                raise BusyError(f'Cannot open the console of instance "{self.name}": it is in use')
-            job.close()
-            self._console = None
-        request = {"job": "console", "name": self.name, "lxc_path": self._identity.lxc_path}
+        if self._console is not None and not self._console.closed:
+            raise BusyError(f'Cannot open the console of instance "{self.name}": it is in use')
+        request = {
+            "job": "console",
+            "name": self.name,
+            "lxc_path": self._identity.lxc_path,
+            "init_pid": self._init_pid,
+        }
         async with self._host.jobs:
             job = await self._host.zygote.job(request)
             try:
@@ -221,8 +220,16 @@ class Container:
                 job.kill()
                 job.close()
                 raise
-        self._console = (job, fds[0], _pty_number(fds[0]))
-        return fds[0]
+        self._console = Console(job, fds[0])
+        return self._console
+
+    async def files(self) -> LxcFiles:
+        """A session on its files. Raises ConflictError, WorkerError."""
+        self._check_running()
+        assert self._init is not None
+        async with self._host.jobs:
+            job = await self._host.zygote.job({"job": "files", "init_pid": self._init_pid}, (self._init.fileno(),))
+            return await LxcFiles.begin(self.name, job)
 
     def detach(self) -> None:
         """Stop watching; the container goes on."""
@@ -231,7 +238,7 @@ class Container:
             if held is not None:
                 held.close()
         if self._console is not None:
-            self._console[0].close()
+            self._console.let_go()
             self._console = None
 
     def _check_running(self) -> None:
@@ -245,7 +252,7 @@ class Container:
         # The monitor removes network interfaces now, and then leaves its cgroups.
         await asyncio.gather(self._monitor.wait(), asyncio.shield(self._host.expect_moves()))
         if self._console is not None:
-            self._console[0].close()
+            self._console.let_go()
             self._console = None
         host, identity = self._host, self._identity
         del host.running[identity.cgroup]
@@ -302,10 +309,31 @@ class ExecProcess:
         return exit_status(status)
 
 
-def _pty_number(fd: int) -> int:
-    """The number of the pty whose master this is; -1 when it is closed or something else."""
-    try:
-        (number,) = struct.unpack("i", fcntl.ioctl(fd, TIOCGPTN, b"\0" * 4))
-    except OSError:
-        return -1
-    return int(number)
+class Console:
+    """base.Console. The monitor counts the console as taken while the job's child lives."""
+
+    def __init__(self, job: Job, fd: int) -> None:
+        self.fd = fd
+        self.closed = False
+        self._job: Job | None = job
+
+    async def resize(self, width: int, height: int) -> None:
+        """Tell init's terminal its size; nothing happens when it has ended."""
+        if self._job is not None:
+            try:
+                await self._job.send({"width": width, "height": height})
+            except WorkerError:
+                pass
+
+    def let_go(self) -> None:
+        """Let others have it; what init has printed can still be read."""
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if not self.closed:
+            self.closed = True
+            os.close(self.fd)
+            self.let_go()

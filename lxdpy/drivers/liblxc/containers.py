@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lxdpy.config import Config
-from lxdpy.drivers.base import ExitStatus, RunningContainer, StartSpec
+from lxdpy.drivers.base import ExitStatus, RunningContainer, StartSpec, StoppedRootfs
 from lxdpy.drivers.liblxc import cgroups
 from lxdpy.drivers.liblxc.container import QUERY_TIMEOUT_S, Container, Host, Identity, clear, read_exit
+from lxdpy.drivers.liblxc.files import LxcFiles, files_request
 from lxdpy.drivers.liblxc.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
@@ -70,6 +71,11 @@ class LxcContainers:
         if found is None:
             await self._clear_dead(identity)
         return found
+
+    async def files(self, rootfs: StoppedRootfs) -> LxcFiles:
+        """A session on the files of a container that does not run. Raises WorkerError."""
+        async with self._host.jobs:
+            return await LxcFiles.begin(rootfs.name, await self._zygote.job(files_request(rootfs)))
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
         """The exit status that the last monitor wrote, if any."""

@@ -34,6 +34,10 @@ class ProcessEnd:
         """Whether it has ended, as far as the event loop has noticed."""
         return self._event.is_set()
 
+    def fileno(self) -> int:
+        """The pidfd; -1 once it has ended or is watched no longer."""
+        return self._pidfd
+
     async def wait(self) -> None:
         """Wait for its end; returns at once ever after."""
         await self._event.wait()

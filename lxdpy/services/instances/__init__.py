@@ -1,6 +1,8 @@
 """Instances: lifecycle, configuration, exec."""
 
+from lxdpy.services.instances.access import Transfer
 from lxdpy.services.instances.exec import ExecRequest
+from lxdpy.services.instances.files import NewFile
 from lxdpy.services.instances.life import DEFAULT_STOP_TIMEOUT_S, Stop
 from lxdpy.services.instances.model import (
     Action,
@@ -22,8 +24,10 @@ __all__ = [
     "InstanceSettings",
     "InstanceState",
     "InstanceStatus",
+    "NewFile",
     "NewInstance",
     "Profile",
     "Profiles",
     "Stop",
+    "Transfer",
 ]

@@ -33,6 +33,9 @@ class ConsoleLog:
                 # cleared, and what it printed before a new file began is in the old one.
                 ended = self._has_ended()
                 newer = self._newer(file) if follow else None
+                if follow and os.fstat(file.fileno()).st_size < file.tell():
+                    # Somebody emptied it.
+                    file.seek(0)
                 while data := await asyncio.to_thread(file.read, _PART if follow else min(_PART, left)):
                     left -= len(data)
                     data = carry + data

@@ -94,11 +94,19 @@ class InstanceDirectories:
             raise NotFoundError(f'Instance "{name}" not found') from None
 
     def open_log(self, name: str, file: str) -> BinaryIO:
-        """One log file. Raises NotFoundError."""
+        """One log file; one of the daemon's own that was not begun yet is empty. Raises NotFoundError."""
         try:
             return self._log(name, file).open("rb")
         except FileNotFoundError:
+            if file in _OWN_LOGS:
+                return open(os.devnull, "rb")
             raise _no_log(name, file) from None
+
+    def clear_console(self, name: str) -> None:
+        """Empty the console log, and remove its earlier part. The monitor goes on at its end, wherever that is."""
+        (self.path(name) / "console.log.1").unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.truncate(self.path(name) / "console.log", 0)
 
     def delete_log(self, name: str, file: str) -> None:
         """Delete recorded output. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""

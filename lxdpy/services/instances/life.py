@@ -10,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
-from lxdpy.drivers.base import BindFile, Containers, IdMap, RunningContainer, StartSpec, Store
+from lxdpy.drivers.base import (
+    BindFile,
+    Containers,
+    FileSession,
+    IdMap,
+    RunningContainer,
+    StartSpec,
+    StoppedRootfs,
+    Store,
+)
 from lxdpy.errors import BusyError, ConflictError, LxdpyError
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
@@ -113,9 +122,9 @@ class Life:
         record = runtime.record
         await self._images.ensure_layers(record)
         run = self._roster.process(runtime)
-        config, devices = self._roster.expanded(runtime)
+        _, devices = self._roster.expanded(runtime)
         cards = await nics.prepare(self._networks, record, devices)
-        idmap = None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
+        idmap = self._id_map(runtime)
         files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
         spec = StartSpec(
             name=record.name,
@@ -161,6 +170,33 @@ class Life:
         self._directories.write_network_files(name, texts, owner)
         directory = self._directories.path(name) / "network"
         return tuple(BindFile(str(directory / file), f"/etc/{file}") for file in texts)
+
+    # ---- files
+
+    async def open_files(self, runtime: Runtime) -> FileSession:
+        """A session on an instance's files; its lock is held. Raises ConflictError, WorkerError."""
+        if runtime.container is not None:
+            return await runtime.container.files()
+        record = runtime.record
+        await self._images.ensure_layers(record)
+        directory = self._directories.path(record.name)
+        return await self._containers.files(
+            StoppedRootfs(
+                name=record.name,
+                lowers=self._store.lower_mounts(record.layers[::-1]),
+                rw=str(directory / record.rw),
+                scratch=str(directory / "rootfs"),
+            )
+        )
+
+    def ids(self, runtime: Runtime) -> int | None:
+        """How many ids an instance's id map has; None: all of them."""
+        idmap = self._id_map(runtime)
+        return idmap.size if idmap else None
+
+    def _id_map(self, runtime: Runtime) -> IdMap | None:
+        config, _ = self._roster.expanded(runtime)
+        return None if settings.parse_bool(config.get("security.privileged", "")) else self._idmap
 
     # ---- stop
 
@@ -295,6 +331,11 @@ class Life:
         await container.init_ended()
         asked = runtime.stopping or runtime.container is None
         self._mark_ended(runtime, container)
+        try:
+            # They would hold its mounts.
+            await runtime.files.end()
+        except LxdpyError as exc:
+            logger.error("%s", exc)
         try:
             runtime.exit = await container.released()
             await self._conclude(runtime)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import ExitStatus, RunningContainer
+from lxdpy.services.instances.access import FileAccess
+from lxdpy.services.instances.attach import ConsoleSession
 from lxdpy.services.instances.model import InstanceStatus
 
 
@@ -21,9 +23,11 @@ class Runtime:
 
     __slots__ = (
         "changing",
+        "console",
         "container",
         "exit",
         "expanded",
+        "files",
         "frozen",
         "killed",
         "lock",
@@ -57,6 +61,10 @@ class Runtime:
         """How many stops are under way."""
         self.restarts = 0
         """How many restarts are under way: an end is not the end of the instance then."""
+        self.files = FileAccess()
+        """Who looks at its files."""
+        self.console: ConsoleSession | None = None
+        """Who is attached to its console."""
         self.expanded: tuple[dict[str, str], dict[str, Mapping[str, str]]] | None = None
 
     @property
@@ -74,6 +82,11 @@ class Runtime:
         return InstanceStatus.STOPPING if self.stopping else InstanceStatus.RUNNING
 
     async def cleared(self) -> None:
-        """Wait until nothing of a container that ended is left."""
-        if self.container is None and self.watcher is not None:
-            await asyncio.wait([self.watcher])
+        """Wait until nothing of a container that ended is left, and nobody else holds the root file system.
+
+        With the lock held it stays so. Raises BusyError.
+        """
+        if self.container is None:
+            if self.watcher is not None:
+                await asyncio.wait([self.watcher])
+            await self.files.end()

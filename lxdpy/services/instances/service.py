@@ -18,14 +18,16 @@ from lxdpy.db.connection import Database
 from lxdpy.db.images import ImageRecord
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import Containers, Probe, RunningContainer, Store
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import Progress
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
 from lxdpy.services.instances import names, settings
+from lxdpy.services.instances.attach import ConsoleSession
 from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
+from lxdpy.services.instances.files import InstanceFiles
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewInstance
 from lxdpy.services.instances.profiles import Profiles
@@ -73,6 +75,7 @@ class InstanceService:
             announce,
             self._ephemeral_ended,
         )
+        self.files = InstanceFiles(self._roster, self._life.open_files, self._life.ids, announce)
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
@@ -97,6 +100,7 @@ class InstanceService:
 
     async def close(self) -> None:
         """Stop watching; containers go on."""
+        await asyncio.gather(*(runtime.files.end() for runtime in self._runtimes.values()), return_exceptions=True)
         tasks = [runtime.watcher for runtime in self._runtimes.values() if runtime.watcher] + list(self._background)
         for task in tasks:
             task.cancel()
@@ -171,6 +175,33 @@ class InstanceService:
             self._directories.path(name) / "console.log",
             lambda: container is None or runtime.container is not container,
         )
+
+    def attach(self, name: str, width: int, height: int, *, force: bool) -> ConsoleSession:
+        """Attach a client to the console of a running instance; by force, whoever is there must go.
+
+        Raises NotFoundError, InvalidRequestError when it does not run or is frozen, BusyError.
+        """
+        container = self.running(name)
+        runtime = self._roster.get(name)
+        former = runtime.console
+        if former is not None and former.done:
+            former = None
+        if former is not None:
+            if not force:
+                raise BusyError(
+                    f'Cannot attach to the console of instance "{name}": a client is attached already, '
+                    "and force would replace it"
+                )
+            former.detach()
+        runtime.console = ConsoleSession(container, width, height, former)
+        self._announce("instance-console", f"/1.0/instances/{name}", {"type": "console"})
+        return runtime.console
+
+    async def clear_console(self, name: str) -> None:
+        """Empty the console log. Raises NotFoundError."""
+        self._roster.get(name)
+        await asyncio.to_thread(self._directories.clear_console, name)
+        self._announce("instance-console-reset", f"/1.0/instances/{name}")
 
     async def log_files(self, name: str) -> list[str]:
         """Names of its log files. Raises NotFoundError."""

@@ -200,15 +200,11 @@ class TarReader:
         return False
 
     def _next_chunk(self, where: str) -> None:
-        if not self._has_next_chunk():
-            raise LayerError(f"Malformed tar stream: it ends {where}")
-
-    def _has_next_chunk(self) -> bool:
         for chunk in self._chunks:
             if chunk:
                 self._buffer, self._view, self._position = chunk, memoryview(chunk), 0
-                return True
-        return False
+                return
+        raise LayerError(f"Malformed tar stream: it ends {where}")
 
     def _take(self, count: int, *, end_allowed: bool = False) -> bytes:
         """The next `count` bytes; none at all at the stream's end, if that is allowed."""
@@ -217,10 +213,12 @@ class TarReader:
         while missing:
             part = self._buffer[self._position : self._position + missing]
             if not part:
-                if not self._has_next_chunk():
+                try:
+                    self._next_chunk("in a header")
+                except LayerError:
                     if end_allowed and not parts:
                         return b""
-                    raise LayerError("Malformed tar stream: it ends in a header")
+                    raise
                 continue
             self._position += len(part)
             missing -= len(part)

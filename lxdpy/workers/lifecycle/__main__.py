@@ -15,13 +15,14 @@ from lxdpy.linux import own_cgroup  # noqa: E402
 from lxdpy.linux.heap import fill_holes  # noqa: E402
 from lxdpy.workers import zygote  # noqa: E402
 from lxdpy.workers.lifecycle import exec as execute  # noqa: E402
-from lxdpy.workers.lifecycle import monitor, query, start, terminal  # noqa: E402
+from lxdpy.workers.lifecycle import files, monitor, query, start, terminal  # noqa: E402
 
 JOBS: dict[object, zygote.Run] = {
     "exec": execute.execute,
     "find": query.find,
     "console": query.console,
     "terminal": terminal.open_terminal,
+    "files": files.files,
     "version": query.version,
 }
 

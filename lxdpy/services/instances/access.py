@@ -1,0 +1,159 @@
+"""Who looks at an instance's files: one session of the driver, opened when first asked for, and what goes on in it.
+
+A session holds the root file system: of a running instance its mounts, of a stopped one a mount of its own. Whoever
+starts, deletes, copies or renames the instance ends the session first (`Runtime.cleared` does); transfers that are
+under way then fail. Unused for a few seconds it ends by itself.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from lxdpy.drivers.base import FileSession
+from lxdpy.errors import ConflictError
+from lxdpy.services.uninterrupted import uninterrupted
+
+IDLE_S = 5.0
+
+
+class FileAccess:
+    """The file session of one instance, if there is one."""
+
+    def __init__(self) -> None:
+        self._session: FileSession | None = None
+        self._uses = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+        self._transfers: set[Transfer] = set()
+        self._ending = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_end: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session that works."""
+        return self._session is not None and not self._session.closed
+
+    async def open(self, begin: Callable[[], Awaitable[FileSession]]) -> None:
+        """Begin a session; what is left of an earlier one is ended first. The instance's lock must be held."""
+        await self.end()
+        self._session = await begin()
+        self._rest()
+
+    @contextmanager
+    def use(self) -> Iterator[FileSession]:
+        """The session, which must be open; it stays while the block runs, unless somebody ends it."""
+        session = self._session
+        assert session is not None
+        self._uses += 1
+        self._unused.clear()
+        self._stay()
+        try:
+            yield session
+        finally:
+            self._uses -= 1
+            if self._uses == 0:
+                self._unused.set()
+                self._rest()
+
+    def transfer(self, fd: int, what: str) -> "Transfer":
+        """Take over a descriptor that a session gave; within `use`. `what` names it in errors."""
+        transfer = Transfer(fd, what, self._finished)
+        self._transfers.add(transfer)
+        self._stay()
+        return transfer
+
+    async def end(self) -> None:
+        """End the session and everything that goes on in it. Raises BusyError when its process does not end."""
+        async with self._ending:
+            self._stay()
+            session, self._session = self._session, None
+            if session is not None:
+                await uninterrupted(self._end(session))
+
+    async def _end(self, session: FileSession) -> None:
+        try:
+            await session.close()
+        except BaseException:
+            # It holds the files still.
+            self._session = session
+            raise
+        # By now each request has its answer, or its error; what it was given is a transfer before it lets go.
+        await self._unused.wait()
+        await asyncio.gather(*(transfer.abort() for transfer in list(self._transfers)))
+
+    def _finished(self, transfer: "Transfer") -> None:
+        self._transfers.discard(transfer)
+        self._rest()
+
+    def _stay(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _rest(self) -> None:
+        """End the session in a while, if nothing goes on."""
+        if self._session is not None and not self._uses and not self._transfers:
+            self._stay()
+            self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._idle)
+
+    def _idle(self) -> None:
+        self._timer = None
+        self._idle_end = asyncio.create_task(self.end())
+
+
+class Transfer:
+    """A file of an instance, open in this process."""
+
+    def __init__(self, fd: int, what: str, on_close: Callable[["Transfer"], None]) -> None:
+        self._fd = fd
+        self._what = what
+        self._on_close = on_close
+        self._lock = asyncio.Lock()
+        """Held while a thread uses the descriptor."""
+        self._closed = False
+
+    async def read(self, size: int) -> bytes:
+        """The next bytes; empty at the end. Raises ConflictError when somebody needed the instance, OSError."""
+        async with self._lock:
+            return await uninterrupted(asyncio.to_thread(os.read, self._check(), size))
+
+    async def write(self, data: bytes | bytearray) -> None:
+        """Write all of it. Raises as `read`."""
+        async with self._lock:
+            await uninterrupted(asyncio.to_thread(_write, self._check(), data))
+
+    async def finish(self, mode: int | None, modified_ns: int | None) -> None:
+        """What can only be set when all is written: writing takes setuid away, and changes the time."""
+        async with self._lock:
+            fd = self._check()
+            if mode is not None:
+                os.fchmod(fd, mode)
+            if modified_ns is not None:
+                os.utime(fd, ns=(modified_ns, modified_ns))
+
+    async def close(self) -> None:
+        """Close it, if it is open."""
+        async with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._fd)
+                self._on_close(self)
+
+    async def abort(self) -> None:
+        """Close it: whoever goes on with it gets an error."""
+        await self.close()
+
+    def _check(self) -> int:
+        if self._closed:
+            raise ConflictError(
+                f"Cannot go on with {self._what}: the instance was started, stopped or changed meanwhile"
+            )
+        return self._fd
+
+
+def _write(fd: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
