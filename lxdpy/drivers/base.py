@@ -206,6 +206,27 @@ class TemplateFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of the host a container may use; what is not given is not limited."""
+
+    cpu_count: int | None = None
+    """So many CPUs, whichever."""
+    cpus: tuple[int, ...] = ()
+    """Just these CPUs."""
+    cpu_percent: int | None = None
+    """Its share against others' when CPUs are scarce, of 100."""
+    cpu_quota_ms: tuple[int, int] | None = None
+    """At most so many milliseconds in each period of so many."""
+    memory_bytes: int | None = None
+    memory_soft: bool = False
+    """Memory may exceed its limit while the host has enough."""
+    swap: bool = True
+    """Whether its memory may be swapped out."""
+    processes: int | None = None
+    """Processes and threads."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartSpec:
     """Everything a start child needs to start one container."""
 
@@ -235,6 +256,7 @@ class StartSpec:
     system: bool = False
     """argv is the init of a distribution: its environment is `environment` alone, and it may halt and reboot."""
     templates: tuple[TemplateFile, ...] = ()
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +451,10 @@ class RunningContainer(Protocol):
 
     async def released(self) -> ExitStatus:
         """Wait until the monitor has ended too: mounts, veth and cgroups are gone and the exit status is known."""
+
+    async def limit(self, limits: Limits) -> None:
+        """Set what it may use from now on. Raises ConflictError when it uses more, InvalidRequestError for a CPU that
+        is not there, UnsupportedError for what this host can't limit, WorkerError."""
 
     async def freeze(self) -> None:
         """Freeze every process."""

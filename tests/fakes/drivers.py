@@ -15,6 +15,7 @@ from lxdpy.drivers.base import (
     ExecSpec,
     ExitStatus,
     LayerRequest,
+    Limits,
     LowerMount,
     ResolvedImage,
     StartSpec,
@@ -226,6 +227,7 @@ class FakeContainer:
         self.ended = asyncio.Event()
         self.cleared = asyncio.Event()
         self.frozen = False
+        self.limits = spec.limits
         self.status = ExitStatus(None, 9)
         self.consoles: list[FakeConsole] = []
         self.sessions: list[FakeFiles] = []
@@ -249,6 +251,9 @@ class FakeContainer:
     async def released(self) -> ExitStatus:
         await self.cleared.wait()
         return self.status
+
+    async def limit(self, limits: Limits) -> None:
+        self.limits = limits
 
     async def freeze(self) -> None:
         self.frozen = True

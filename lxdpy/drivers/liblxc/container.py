@@ -9,8 +9,9 @@ import os
 import signal
 from pathlib import Path
 
-from lxdpy.drivers.base import ExecSpec, ExitStatus
+from lxdpy.drivers.base import ExecSpec, ExitStatus, Limits
 from lxdpy.drivers.liblxc import cgroups
+from lxdpy.drivers.liblxc import limits as limiting
 from lxdpy.drivers.liblxc.files import LxcFiles
 from lxdpy.drivers.liblxc.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
@@ -72,6 +73,13 @@ class Host:
         """By cgroup."""
         self._expecting: asyncio.Task[None] | None = None
 
+    def choose_cpus(self, limits: Limits, *, beside: str) -> tuple[int, ...]:
+        """The CPUs for the container of cgroup `beside`, those that fewest others have. Raises InvalidRequestError."""
+        if not limits.cpus and limits.cpu_count is None:
+            return ()
+        taken = (container.cpus for cgroup, container in self.running.items() if cgroup != beside)
+        return limiting.choose_cpus(limits, taken, limiting.online_cpus())
+
     def expect_moves(self) -> asyncio.Task[None]:
         """Have the kernel wait out, from now on and in a thread, what the next move to a cgroup would wait for."""
         if self._expecting is None or self._expecting.done():
@@ -102,6 +110,8 @@ class Container:
         self._monitor_pid, self._monitor = monitor
         self._started_at = started_at
         self._console: Console | None = None
+        self.cpus: tuple[int, ...] = ()
+        """Those it is pinned to; none for all."""
         host.running[identity.cgroup] = self
         self._release = asyncio.create_task(self._released(), name=f"release {identity.name}")
 
@@ -147,6 +157,14 @@ class Container:
     async def released(self) -> ExitStatus:
         """Wait until nothing of the container is left."""
         return await asyncio.shield(self._release)
+
+    async def limit(self, limits: Limits) -> None:
+        """Set what it may use. Raises ConflictError, InvalidRequestError, UnsupportedError, WorkerError."""
+        self._check_running()
+        host, cgroup = self._host, self._identity.cgroup
+        cpus = host.choose_cpus(limits, beside=cgroup)
+        await asyncio.to_thread(limiting.apply, host.mounts, cgroup, limits, cpus, limiting.online_cpus())
+        self.cpus = cpus
 
     async def freeze(self) -> None:
         """Freeze every process. Raises ConflictError, WorkerError."""

@@ -1,6 +1,7 @@
 """base.Containers: start containers, find those that an earlier daemon started."""
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from lxdpy.config import Config
 from lxdpy.drivers.base import ExitStatus, RunningContainer, StartSpec, StoppedRootfs
-from lxdpy.drivers.liblxc import cgroups
+from lxdpy.drivers.liblxc import cgroups, limits
 from lxdpy.drivers.liblxc.container import QUERY_TIMEOUT_S, Container, Host, Identity, clear, read_exit
 from lxdpy.drivers.liblxc.files import LxcFiles, files_request
 from lxdpy.drivers.liblxc.process_end import ProcessEnd
@@ -55,9 +56,14 @@ class LxcContainers:
             if cgroups.exists(self._host.mounts, spec.cgroup):
                 await self._clear_dead(identity)
             userns = self._userns.get((spec.idmap.base, spec.idmap.size)) if spec.idmap else None
-            job = await self._zygote.job(start_request(spec), () if userns is None else (userns,))
+            cpus = self._host.choose_cpus(spec.limits, beside=spec.cgroup)
+            limited = (*limits.items(self._host.mounts, spec.limits, cpus), *spec.items)
+            request = start_request(dataclasses.replace(spec, items=limited))
+            job = await self._zygote.job(request, () if userns is None else (userns,))
             with job:
-                return await self._follow(job, identity)
+                container = await self._follow(job, identity)
+            container.cpus = cpus
+            return container
 
     async def adopt(self, name: str, lxc_path: str, directory: str, cgroup: str) -> RunningContainer | None:
         """The container as an earlier daemon left it, or None; clears what a dead one left."""
@@ -70,6 +76,8 @@ class LxcContainers:
             found = await self._find(identity)
         if found is None:
             await self._clear_dead(identity)
+        else:
+            found.cpus = limits.read_cpus(self._host.mounts, cgroup)
         return found
 
     async def files(self, rootfs: StoppedRootfs) -> LxcFiles:

@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
@@ -25,6 +26,7 @@ from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import nics, settings
 from lxdpy.services.instances.directory import InstanceDirectories
+from lxdpy.services.instances.limits import limits
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.networks import NetworkService
@@ -141,6 +143,7 @@ class Life:
             cwd=run.cwd,
             init=False,
             files=files,
+            limits=limits(config),
         )
         try:
             await self._roster.change(
@@ -271,6 +274,24 @@ class Life:
                 f'Cannot stop instance "{runtime.record.name}": its init (pid {container.init_pid}) '
                 f"did not end {KILL_TIMEOUT_S:g} s after SIGKILL"
             ) from None
+
+    # ---- limits
+
+    @asynccontextmanager
+    async def limited(self, runtime: Runtime, config: Mapping[str, str]) -> AsyncIterator[None]:
+        """Apply the limits of an expanded configuration to a running instance, while the block makes it the instance's;
+        when that fails they are as before. Raises what `RunningContainer.limit` raises."""
+        container = runtime.container
+        before, after = limits(self._roster.expanded(runtime)[0]), limits(config)
+        if container is None or before == after:
+            yield
+            return
+        await container.limit(after)
+        try:
+            yield
+        except BaseException:
+            await container.limit(before)
+            raise
 
     # ---- freeze
 

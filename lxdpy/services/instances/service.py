@@ -335,7 +335,7 @@ class InstanceService:
     # ---- changing
 
     async def update(self, name: str, wanted: Callable[[Instance], InstanceSettings]) -> None:
-        """Replace what a client may write; what concerns the container applies at its next start.
+        """Replace what a client may write; limits apply at once, what else concerns the container at its next start.
 
         `wanted` is asked while nothing else changes the instance; what it raises is raised. Raises NotFoundError,
         InvalidRequestError, UnsupportedError.
@@ -346,17 +346,19 @@ class InstanceService:
             settings.check_devices(new.devices)
             for profile in new.profiles:
                 self._profiles.get(profile)
-            await self._roster.change(
-                runtime,
-                lambda record: dataclasses.replace(
-                    record,
-                    description=new.description,
-                    ephemeral=new.ephemeral,
-                    config=_daemons_own(record.config, running=runtime.container is not None, given=new.config),
-                    devices=new.devices,
-                    profiles=new.profiles,
-                ),
-            )
+            expanded, _ = self._profiles.expand(new.profiles, new.config, new.devices)
+            async with self._life.limited(runtime, expanded):
+                await self._roster.change(
+                    runtime,
+                    lambda record: dataclasses.replace(
+                        record,
+                        description=new.description,
+                        ephemeral=new.ephemeral,
+                        config=_daemons_own(record.config, running=runtime.container is not None, given=new.config),
+                        devices=new.devices,
+                        profiles=new.profiles,
+                    ),
+                )
         self._announce("instance-updated", f"/1.0/instances/{name}")
 
     # ---- life

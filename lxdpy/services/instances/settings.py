@@ -1,5 +1,6 @@
 """Which configuration keys and devices an instance may have, and which values.
 
+    limits.*            see limits.py
     environment.NAME    a variable of the entrypoint and of exec'd commands
     oci.entrypoint      shell-quoted; replaces the image's entrypoint and its cmd
     oci.cmd             shell-quoted; replaces the image's cmd
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping
 
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services.instances import limits
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")
@@ -92,6 +94,7 @@ def _user(value: str) -> None:
 
 
 _KEYS: Mapping[str, Callable[[str], object]] = {
+    **limits.CHECKS,
     "oci.cmd": shlex.split,
     "oci.cwd": _directory,
     "oci.entrypoint": _command,

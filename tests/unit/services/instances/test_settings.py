@@ -53,7 +53,8 @@ def test_good_config(config: dict[str, str]) -> None:
         ({"oci.stop_signal": "SIGNOPE"}, "Invalid signal"),
         ({"security.privileged": "maybe"}, "boolean"),
         ({"raw.lxc": "lxc.hook.start-host=/x"}, "Unknown configuration key: raw.lxc"),
-        ({"limits.memory": "1GB"}, "Unknown configuration key: limits.memory"),
+        ({"limits.memory": "1 banana"}, "limits.memory: expected a size"),
+        ({"limits.hugepages.2MB": "1GB"}, "Unknown configuration key: limits.hugepages"),
     ],
 )
 def test_bad_config(config: dict[str, str], text: str) -> None:
