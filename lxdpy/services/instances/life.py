@@ -124,7 +124,7 @@ class Life:
         record = runtime.record
         await self._images.ensure_layers(record)
         run = self._roster.process(runtime)
-        _, devices = self._roster.expanded(runtime)
+        config, devices = self._roster.expanded(runtime)
         cards = await nics.prepare(self._networks, record, devices)
         idmap = self._id_map(runtime)
         files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
