@@ -1,7 +1,7 @@
 """What routes stand on: the services, and the parts of a request."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,8 +54,13 @@ def services(connection: Request | WebSocket) -> Services:
 
 async def body(request: Request, model: type[Body]) -> Body:
     """The request's JSON body as `model`. Raises InvalidRequestError."""
+    return await read_body(request.stream(), model)
+
+
+async def read_body(stream: AsyncIterator[bytes], model: type[Body]) -> Body:
+    """As `body`, of a request whose reading has begun."""
     chunks = bytearray()
-    async for chunk in request.stream():
+    async for chunk in stream:
         chunks += chunk
         if len(chunks) > MAX_BODY_BYTES:
             raise InvalidRequestError(f"Invalid request body: larger than {MAX_BODY_BYTES} bytes")

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -155,6 +155,13 @@ def put_with_alias(connection: sqlite3.Connection, image: ImageRecord, alias: Al
     """Insert or replace an image and one of its names."""
     put(connection, image)
     put_alias(connection, alias)
+
+
+def put_with_aliases(connection: sqlite3.Connection, image: ImageRecord, aliases: Sequence[AliasRecord]) -> None:
+    """Insert or replace an image and some of its names."""
+    put(connection, image)
+    for alias in aliases:
+        put_alias(connection, alias)
 
 
 def delete_alias(connection: sqlite3.Connection, name: str) -> None:

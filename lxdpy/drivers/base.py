@@ -121,6 +121,54 @@ def image_layer_id(fingerprint: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file of an LXD image."""
+
+    digest: Digest
+    size: int
+    path: Path | None = None
+    """Where it is, on the store's file system, from where it will be moved; None: it is a blob of the store already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The one file or two files of an LXD image."""
+
+    fingerprint: str
+    """Hex of the SHA-256 of the file, or of both, one after the other."""
+    metadata: ImageFile
+    """The file that holds everything, or everything but the root file system."""
+    rootfs: ImageFile | None = None
+
+    @property
+    def all(self) -> tuple[ImageFile, ...]:
+        """The files in the fingerprint's order."""
+        return (self.metadata,) if self.rootfs is None else (self.metadata, self.rootfs)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.all)
+
+
+class Incoming(Protocol):
+    """The files of an LXD image on their way into the store: written in order, and hashed meanwhile."""
+
+    async def write(self, data: bytes) -> None:
+        """Add to the current file. Raises NoSpaceError, WorkerError."""
+
+    async def next_file(self) -> None:
+        """The first file is whole, and a second one begins. Raises InvalidRequestError when it had begun before."""
+
+    async def finish(self) -> ImageFiles:
+        """All is here, and on disk; `discard` it, or have it imported. Raises NoSpaceError, WorkerError,
+        InvalidRequestError when nothing has come."""
+
+    def discard(self) -> None:
+        """Remove what no import has taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """What a garbage collection removed."""
 
@@ -154,8 +202,23 @@ class Store(Protocol):
         WorkerError.
         """
 
+    def receive(self) -> Incoming:
+        """Begin to receive an LXD image."""
+
+    def image_file(self, digest: Digest) -> ImageFile:
+        """A file of an LXD image that is a blob here. Raises NotFoundError."""
+
+    async def unpack_image(self, files: ImageFiles) -> StoredLayer:
+        """Unpack an LXD image, unless it is, and keep its files as blobs once they have proved to be what they should.
+
+        The layer and the blobs can't be collected before `release` is called with the layer's id. Raises LayerError
+        (it is no image, or over a limit), DigestMismatchError, UnsupportedError, NotFoundError (a blob is gone),
+        NoSpaceError, WorkerError.
+        """
+
     def release(self, layer_ids: Sequence[str]) -> None:
-        """End the protection that `materialize` gave (the database refers to the layers by now, or never will)."""
+        """End the protection that `materialize` or `unpack_image` gave: the database refers to the layers by now, or
+        never will."""
 
     def lower_mounts(self, layer_ids: Sequence[str]) -> tuple[LowerMount, ...]:
         """How to mount these layers, in the order given. Raises NotFoundError."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from lxdpy.drivers.base import (
     ExecProcess,
     ExecSpec,
     ExitStatus,
+    ImageFile,
+    ImageFiles,
     LayerRequest,
     Limits,
     LowerMount,
@@ -22,6 +25,7 @@ from lxdpy.drivers.base import (
     StoppedRootfs,
     StoredLayer,
     Usage,
+    image_layer_id,
 )
 from lxdpy.errors import BusyError, NotFoundError
 from lxdpy.oci.descriptor import Descriptor
@@ -122,6 +126,9 @@ class FakeStore:
         self.blobs: dict[Digest, bytes] = {}
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
+        self.images: dict[str, Path] = {}
+        self.directory: Path | None = None
+        """Where images' metadata goes."""
         self.failure: Exception | None = None
         self.index: dict[str, Digest] = {}
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
@@ -162,7 +169,35 @@ class FakeStore:
         return tuple(LowerMount("dir", layer_id) for layer_id in layer_ids)
 
     def image_directory(self, fingerprint: str) -> Path:
-        raise NotFoundError(f"Layer i-{fingerprint} is not in the store")
+        if image_layer_id(fingerprint) not in self.layers:
+            raise NotFoundError(f"Layer i-{fingerprint} is not in the store")
+        return self.images[fingerprint]
+
+    def receive(self) -> "FakeIncoming":
+        return FakeIncoming()
+
+    def image_file(self, digest: Digest) -> ImageFile:
+        if digest not in self.blobs:
+            raise NotFoundError(f"Blob {digest} is not in the store")
+        return ImageFile(digest, len(self.blobs[digest]))
+
+    async def unpack_image(self, files: ImageFiles) -> StoredLayer:
+        """What the file holds is what is beside the root file system, as JSON: {name: text}."""
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        for file in files.all:
+            if file.path is not None:
+                self.blobs[file.digest] = file.path.read_bytes()
+                file.path.unlink()
+        directory = Path(tempfile.mkdtemp(dir=self.directory))
+        for name, text in json.loads(self.blobs[files.metadata.digest]).items():
+            (directory / name).write_text(text)
+        self.images[files.fingerprint] = directory
+        layer = StoredLayer(image_layer_id(files.fingerprint), Digest("sha256", files.fingerprint), 10, 1)
+        self.layers[layer.id] = layer
+        self.held.append(layer.id)
+        return layer
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         return self.layers.get(layer_id)
@@ -179,6 +214,31 @@ class FakeStore:
 
     async def close(self) -> None:
         pass
+
+
+class FakeIncoming:
+    """An image that comes in memory."""
+
+    def __init__(self) -> None:
+        self.files = [b""]
+        self.discarded = False
+
+    async def write(self, data: bytes) -> None:
+        self.files[-1] += data
+
+    async def next_file(self) -> None:
+        self.files.append(b"")
+
+    async def finish(self) -> ImageFiles:
+        made = []
+        for data in self.files:
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                file.write(data)
+            made.append(ImageFile(Digest.of(data), len(data), Path(file.name)))
+        return ImageFiles(Digest.of(b"".join(self.files)).hex, made[0], made[1] if len(made) > 1 else None)
+
+    def discard(self) -> None:
+        self.discarded = True
 
 
 class FakeProcess:

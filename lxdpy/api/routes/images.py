@@ -1,11 +1,12 @@
 """`/1.0/images`: pull, list, name, delete; ancestry."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
 
 from fastapi import Request, Response
 
-from lxdpy.api import envelope, filtering
-from lxdpy.api.deps import body, in_project, recursion, services
+from lxdpy.api import envelope, filtering, uploads
+from lxdpy.api.deps import body, in_project, read_body, recursion, services
 from lxdpy.api.etag import etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import images as schema
@@ -33,11 +34,13 @@ async def get_images(request: Request) -> Response:
 
 @router.post("/1.0/images", **documented(status=202, body=schema.ImagesPost))
 async def post_images(request: Request) -> Response:
-    """Pull an image from a registry (extension image_oci_source). An unknown image is a 404 at once."""
-    if not request.headers.get("content-type", "application/json").startswith("application/json"):
-        raise InvalidRequestError('Cannot import an image file: send a JSON body with a source of protocol "oci"')
+    """Import an image file (the body, or a form of two files), or pull an image from a registry (extension
+    image_oci_source): an unknown one is a 404 at once."""
+    is_json, stream = await uploads.body_stream(request)
+    if not is_json:
+        return await _import(request, stream)
     found = services(request)
-    source = image_source((await body(request, schema.ImagesPost)).source)
+    source = image_source((await read_body(stream, schema.ImagesPost)).source)
     if not source.is_remote:
         raise InvalidRequestError('Cannot pull an image: source needs "protocol": "oci" or a "server"')
     image = await found.images.find(source, refresh=True)
@@ -54,6 +57,33 @@ async def post_images(request: Request) -> Response:
         resources={"images": [f"/1.0/images/{resolved.manifest_digest.hex}"]},
         cancellable=True,
     )
+    return envelope.accepted(operation)
+
+
+async def _import(request: Request, stream: AsyncIterator[bytes]) -> Response:
+    """Receive the file, and have the rest done in the background."""
+    found = services(request)
+    details = uploads.details_of(request)
+    incoming = found.images.receive()
+    try:
+        files, filename = await uploads.receive(request, stream, incoming)
+        if filename:
+            details = dataclasses.replace(details, filename=filename)
+
+        async def run(progress: Progress) -> Mapping[str, object]:
+            # Clients read these even when the import fails: which image it was that is here already.
+            progress.note({"fingerprint": files.fingerprint, "size": str(files.size)})
+            try:
+                await found.images.import_files(files, details)
+            finally:
+                incoming.discard()
+            return {}
+
+        resources = {"images": [f"/1.0/images/{files.fingerprint}"]}
+        operation = found.operations.start("Downloading image", run, resources=resources, cancellable=True)
+    except BaseException:
+        incoming.discard()
+        raise
     return envelope.accepted(operation)
 
 

@@ -5,7 +5,8 @@
           ingest/HEX.partial                  blobs being fetched, resumable; gone after a week
           layers/.tmp-*                       unpacking, or deletion, under way; swept at start
           layers/ID/{fs,meta.json}            unpacked layers. ID: d-HEX of the diff_id; c-HEX of the chain id, if what
-                                              the layer unpacks to depends on the layers below it
+                                              the layer unpacks to depends on the layers below it; i-HEX of the
+                                              fingerprint of an LXD image, with metadata.yaml and templates/ beside fs
 
 Everything is written under a temporary name and then renamed. What the disk itself has not got yet (a power cut would
 take it, or half of it) is told by meta.json: `durable` is set after a syncfs, and a layer of another boot without it is
@@ -221,6 +222,22 @@ class Disk:
     def keep_blob(self, digest: Digest) -> None:
         """The partial blob is whole and verified. Raises OSError."""
         os.rename(self.partial(digest), self.blob(digest))
+
+    def incoming(self) -> Path:
+        """A name for a file that is being received; what an earlier daemon has received is swept."""
+        return self._temporary(self._ingest)
+
+    def keep_file(self, path: Path, digest: Digest) -> None:
+        """A file that was received, and verified, is a blob. Raises OSError."""
+        os.rename(path, self.blob(digest))
+
+    def sync_blobs(self) -> None:
+        """Have the names of blobs on disk. Raises OSError."""
+        fd = os.open(self._blobs / "sha256", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _write(self, path: Path, data: bytes, staging: Path | None = None) -> None:
         """Write a file whole or not at all; `staging` is a directory that is swept, where its own is not."""

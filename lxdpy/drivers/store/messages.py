@@ -66,6 +66,28 @@ class FitRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """Unpack an LXD image into DIRECTORY: see workers/layers/image.py."""
+
+    fingerprint: str
+    metadata: str
+    """The file that holds everything, or everything but the root file system."""
+    rootfs: str | None
+    directory: str
+    max_bytes: int
+    max_entries: int
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "image", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        return cls(**{key: value for key, value in message.items() if key != "job"})
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What a layer holds now."""
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
-from lxdpy.drivers.base import Collected, LayerRequest, LowerMount, StoredLayer, image_layer_id
+from lxdpy.drivers.base import Collected, ImageFile, ImageFiles, LayerRequest, LowerMount, StoredLayer, image_layer_id
 from lxdpy.drivers.overlay.stack import DIRECTORY
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.disk import Disk
 from lxdpy.drivers.store.flights import Flights
-from lxdpy.drivers.store.messages import Done, FitRequest, UnpackRequest
+from lxdpy.drivers.store.incoming import IncomingFiles
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
 from lxdpy.drivers.store.slots import Slots
 from lxdpy.drivers.store.worker import LayerWorkers
 from lxdpy.drivers.zygote import Job
@@ -86,9 +87,10 @@ class LayerStore:
         # By diff_id; for the first who takes it.
         self._trees: dict[Digest, _Tree] = {}
         self._fitting: Flights[StoredLayer] = Flights()
+        self._importing: Flights[StoredLayer] = Flights()
         self._board = Board()
         self._held_layers: Counter[str] = Counter()
-        self._held_blobs: dict[str, list[Digest]] = {}
+        self._held_blobs: dict[str, list[tuple[Digest, ...]]] = {}
         self._busy_layers: Counter[str] = Counter()
         self._busy_blobs: Counter[Digest] = Counter()
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
@@ -136,14 +138,14 @@ class LayerStore:
         """See `Store.release`."""
         for layer_id in layer_ids:
             self._held_layers[layer_id] -= 1
-            self._busy_blobs[self._held_blobs[layer_id].pop()] -= 1
+            self._busy_blobs.subtract(self._held_blobs[layer_id].pop())
             if not self._held_layers[layer_id]:
                 del self._held_layers[layer_id], self._held_blobs[layer_id]
 
-    def _hold(self, layer_id: str, blob: Digest) -> None:
+    def _hold(self, layer_id: str, *blobs: Digest) -> None:
         self._held_layers[layer_id] += 1
-        self._held_blobs.setdefault(layer_id, []).append(blob)
-        self._busy_blobs[blob] += 1
+        self._held_blobs.setdefault(layer_id, []).append(blobs)
+        self._busy_blobs.update(blobs)
 
     async def wake(self) -> None:
         """See `Store.wake`."""
@@ -360,6 +362,77 @@ class LayerStore:
         self._volatile.add(layer.id)
         self._sync_soon()
 
+    # ---- LXD images
+
+    def receive(self) -> IncomingFiles:
+        """See `Store.receive`."""
+        return IncomingFiles(self._disk)
+
+    def image_file(self, digest: Digest) -> ImageFile:
+        """See `Store.image_file`."""
+        try:
+            return ImageFile(digest, self._disk.blob(digest).stat().st_size)
+        except FileNotFoundError:
+            raise NotFoundError(f"Blob {digest} of an image is missing from the store") from None
+
+    async def unpack_image(self, files: ImageFiles) -> StoredLayer:
+        """See `Store.unpack_image`."""
+        layer_id = image_layer_id(files.fingerprint)
+        blobs = [file.digest for file in files.all]
+        self._busy_layers[layer_id] += 1
+        self._busy_blobs.update(blobs)
+        try:
+            layer = self._layers.get(layer_id)
+            if layer is None:
+                layer = await self._importing.join(files.fingerprint, lambda: self._unpack_image(files))
+            with _system(f"Cannot keep the files of image {files.fingerprint[:12]}"):
+                for file in files.all:
+                    # Of an image that was unpacked by another's job, or for an instance that is left of it.
+                    if file.path is not None and file.path.exists():
+                        self._disk.keep_file(file.path, file.digest)
+                await asyncio.to_thread(self._disk.sync_blobs)
+            self._hold(layer_id, *blobs)
+            return layer
+        finally:
+            self._busy_layers[layer_id] -= 1
+            self._busy_blobs.subtract(blobs)
+
+    async def _unpack_image(self, files: ImageFiles) -> StoredLayer:
+        for file in files.all:
+            if file.path is None and not self._disk.has_blob(file.digest, file.size):
+                raise NotFoundError(f"Blob {file.digest} of image {files.fingerprint[:12]} is missing from the store")
+        self._disk.check_space(files.size)
+        path = None
+        async with self._unpacks.slot(files.fingerprint):
+            try:
+                with _system("Cannot make a directory for an image"):
+                    path = self._disk.new_layer()
+                paths = [str(file.path or self._disk.blob(file.digest)) for file in files.all]
+                done = await self._workers.unpack_image(
+                    ImageRequest(
+                        fingerprint=files.fingerprint,
+                        metadata=paths[0],
+                        rootfs=paths[1] if len(paths) > 1 else None,
+                        directory=str(path),
+                        max_bytes=self._limits.max_unpacked_bytes,
+                        max_entries=self._limits.max_entries,
+                    )
+                )
+                for warning in done.warnings:
+                    logger.warning("Image %s: %s", files.fingerprint[:12], warning)
+                layer = StoredLayer(
+                    image_layer_id(files.fingerprint),
+                    Digest("sha256", files.fingerprint),
+                    done.size_bytes,
+                    done.entries,
+                )
+                self._publish(path, layer)
+            except BaseException:
+                if path is not None:
+                    self._disk.discard(path)
+                raise
+        return layer
+
     # ---- durability
 
     def _sync_soon(self) -> None:
@@ -407,6 +480,7 @@ class LayerStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        await self._importing.close()
         await self._fitting.close()
         await self._unpacking.close()
         await self._workers.close()

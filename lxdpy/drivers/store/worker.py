@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lxdpy.drivers.base import BlobEndpoint, BlobSource
-from lxdpy.drivers.store.messages import Done, FitRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
 from lxdpy.drivers.zygote import Job, Message, Zygote
 from lxdpy.errors import LxdpyError, WorkerError
 
@@ -60,14 +60,11 @@ class LayerWorkers:
 
     async def fit(self, request: FitRequest) -> Done:
         """Have a layer fitted onto those below. Raises what the worker raises."""
+        return await self._run(request.encode(), _unasked, _nothing_to_say)
 
-        async def answer(_: Job, message: Mapping[str, Any]) -> None:
-            raise WorkerError(f"The layer worker said {message!r:.200}")
-
-        async def started(_: Job) -> None:
-            pass
-
-        return await self._run(request.encode(), answer, started)
+    async def unpack_image(self, request: ImageRequest) -> Done:
+        """Have an LXD image unpacked. Raises what the worker raises."""
+        return await self._run(request.encode(), _unasked, _nothing_to_say)
 
     async def close(self) -> None:
         """End the fork server."""
@@ -87,6 +84,14 @@ class LayerWorkers:
                 job.kill()
                 await _ended(job)
                 raise
+
+
+async def _unasked(_: Job, message: Mapping[str, Any]) -> None:
+    raise WorkerError(f"The layer worker said {message!r:.200}")
+
+
+async def _nothing_to_say(_: Job) -> None:
+    pass
 
 
 async def _ended(job: Job) -> None:

@@ -20,7 +20,17 @@ from lxdpy.db import images as table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import AliasRecord, ImageKind, ImageRecord
 from lxdpy.db.instances import InstanceRecord
-from lxdpy.drivers.base import Collected, LayerRequest, Registry, ResolvedImage, Store
+from lxdpy.drivers.base import (
+    Collected,
+    ImageFiles,
+    Incoming,
+    LayerRequest,
+    Registry,
+    ResolvedImage,
+    Store,
+    StoredLayer,
+    image_layer_id,
+)
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
@@ -32,6 +42,13 @@ from lxdpy.progress import NoProgress, Progress
 from lxdpy.services import architectures
 from lxdpy.services.events import Announce
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
+from lxdpy.services.images.import_ import (
+    ImageDetails,
+    check_environment,
+    check_properties,
+    read,
+    record,
+)
 from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
 from lxdpy.services.images.source import ImageSource
 from lxdpy.services.uninterrupted import uninterrupted
@@ -235,12 +252,73 @@ class ImageService:
         finally:
             self._store.release(layer_ids)
 
+    # ---- images as files
+
+    def receive(self) -> Incoming:
+        """Begin to receive an image's files, to be imported, and discarded in any case."""
+        return self._store.receive()
+
+    async def import_files(self, files: ImageFiles, details: ImageDetails) -> ImageRecord:
+        """Unpack an LXD image's files, keep them, and record it.
+
+        Raises ConflictError (it, or one of its new names, is here already), InvalidRequestError (another fingerprint,
+        nonsense in it), LayerError (it is no image), UnsupportedError, NoSpaceError, WorkerError.
+        """
+        self._check_import(files, details)
+        check_properties(details.properties)
+        layer = await self._store.unpack_image(files)
+        try:
+            return await uninterrupted(self._put_files(files, layer, details))
+        finally:
+            self._store.release((layer.id,))
+
+    def _check_import(self, files: ImageFiles, details: ImageDetails) -> None:
+        if details.fingerprint and details.fingerprint != files.fingerprint:
+            raise InvalidRequestError(
+                f"Fingerprints don't match: got {files.fingerprint}, expected {details.fingerprint:.100}"
+            )
+        if files.fingerprint in self._images:
+            raise ConflictError("Image with same fingerprint already exists")
+        for name in details.aliases:
+            _check_alias(name)
+            if name in self._aliases:
+                raise ConflictError(f"Alias already exists: {name}")
+
+    async def _put_files(self, files: ImageFiles, layer: StoredLayer, details: ImageDetails) -> ImageRecord:
+        async with self._changing:
+            self._check_import(files, details)
+            metadata, config = await asyncio.to_thread(read, self._store.image_directory(files.fingerprint))
+            config_digest = None if config is None else Digest.of(config)
+            image = record(files, layer, metadata, config_digest, details)
+            check_properties(image.properties)
+            with self.pin(image.layers, image.blobs):
+                if config is not None and config_digest is not None:
+                    check_environment("import the image", ImageConfig.parse(config))
+                    await asyncio.to_thread(self._store.write_blob, config_digest, config)
+                aliases = [AliasRecord(name, image.fingerprint, text) for name, text in details.aliases.items()]
+                await self._database.run(lambda db: table.put_with_aliases(db, image, aliases))
+                self._images[image.fingerprint] = image
+                self._aliases.update({alias.name: alias for alias in aliases})
+        self._announce("image-created", f"/1.0/images/{image.fingerprint}", {"type": "container"})
+        for alias in aliases:
+            self._announce("image-alias-created", f"/1.0/images/aliases/{alias.name}")
+        return image
+
     async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
         """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
-        if all(self._store.layer(layer_id) is not None for layer_id in made_of.layers):
+        missing = [layer_id for layer_id in made_of.layers if self._store.layer(layer_id) is None]
+        if not missing:
+            return
+        if missing == [image_layer_id(made_of.fingerprint)]:
+            logger.warning("Rebuilding the layer of image %s from its files", made_of.fingerprint[:12])
+            files = [self._store.image_file(digest) for digest in made_of.blobs if digest != made_of.config_digest]
+            layer = await self._store.unpack_image(
+                ImageFiles(made_of.fingerprint, files[0], files[1] if len(files) > 1 else None)
+            )
+            self._store.release((layer.id,))
             return
         if made_of.config_digest is None:
-            raise NotFoundError(f"The layer of image {made_of.fingerprint[:12]} is missing from the store")
+            raise NotFoundError(f"Layer {missing[0]} of image {made_of.fingerprint[:12]} is missing from the store")
         manifest = Manifest.parse(self._document(made_of.manifest_digest), None)
         requests = [
             LayerRequest(descriptor, diff_id, None)
@@ -266,12 +344,7 @@ class ImageService:
         count, limit = len(resolved.manifest.layers), self._config.images.max_layers
         if count > limit:
             raise InvalidRequestError(f'Cannot pull image "{resolved.reference}": {count} layers, the limit is {limit}')
-        for entry in resolved.config.env:
-            if "\n" in entry or "\r" in entry or "\0" in entry:
-                raise InvalidRequestError(
-                    f'Cannot pull image "{resolved.reference}": its environment variable '
-                    f"{entry.partition('=')[0]!r:.80} has a line break or NUL in it"
-                )
+        check_environment(f'pull image "{resolved.reference}"', resolved.config)
 
     def _write_documents(self, resolved: ResolvedImage) -> None:
         if resolved.index_digest is not None and resolved.index_bytes is not None:
@@ -344,8 +417,7 @@ class ImageService:
 
     async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
         """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
-        if not name or "\n" in name or "\0" in name:
-            raise InvalidRequestError(f"Invalid image alias {name!r}")
+        _check_alias(name)
         return await uninterrupted(self._add_alias(name, fingerprint, description))
 
     async def _add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
@@ -431,6 +503,11 @@ class ImageService:
             return ImageSource(alias=name).reference(self._config.images.default_registry).familiar
         except InvalidRequestError:
             return name
+
+
+def _check_alias(name: str) -> None:
+    if not name or "\n" in name or "\0" in name:
+        raise InvalidRequestError(f"Invalid image alias {name!r:.100}")
 
 
 def _seconds(rfc3339: str) -> float:

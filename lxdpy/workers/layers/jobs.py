@@ -1,4 +1,4 @@
-"""The two jobs of a layer worker: unpack a blob (fetching it meanwhile), and fit a layer onto those below.
+"""The jobs of a layer worker: unpack a blob (fetching it meanwhile), fit a layer onto those below; LXD images.
 
     DIRECTORY/fs             the layer
               deferred.json  what the first job left to the second
@@ -23,7 +23,7 @@ from typing import Any
 
 from lxdpy import errors
 from lxdpy.drivers.base import BlobEndpoint
-from lxdpy.drivers.store.messages import Done, FitRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
 from lxdpy.errors import DigestMismatchError, LayerError, LxdpyError, NoSpaceError, WorkerError
 from lxdpy.workers.layers.confine import confine
 from lxdpy.workers.layers.feed import Feed
@@ -51,6 +51,8 @@ def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
     try:
         if message["job"] == "unpack":
             unpack(UnpackRequest.decode(message), channel)
+        elif message["job"] == "image":
+            image(ImageRequest.decode(message), channel)
         else:
             fit(FitRequest.decode(message), channel)
     except OSError as exc:
@@ -216,6 +218,18 @@ def fit(request: FitRequest, channel: Channel) -> None:
     work.run(deferred)
     os.unlink(_DEFERRED, dir_fd=directory_fd)
     _Daemon(channel).done(Done(work.copied_entries, work.copied_bytes, deferred=False))
+
+
+# ----------------------------------------------------------------- image
+
+
+def image(request: ImageRequest, channel: Channel) -> None:
+    """Unpack an LXD image."""
+    # Of no use to OCI layers, which most workers unpack.
+    from lxdpy.workers.layers.image import unpack_image
+
+    daemon = _Daemon(channel)
+    daemon.done(unpack_image(request, lambda: threading.Thread(target=daemon.listen, daemon=True).start()))
 
 
 def _write_deferred(directory_fd: int, deferred: Deferred) -> None:

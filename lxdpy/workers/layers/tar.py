@@ -200,11 +200,15 @@ class TarReader:
         return False
 
     def _next_chunk(self, where: str) -> None:
+        if not self._has_next_chunk():
+            raise LayerError(f"Malformed tar stream: it ends {where}")
+
+    def _has_next_chunk(self) -> bool:
         for chunk in self._chunks:
             if chunk:
                 self._buffer, self._view, self._position = chunk, memoryview(chunk), 0
-                return
-        raise LayerError(f"Malformed tar stream: it ends {where}")
+                return True
+        return False
 
     def _take(self, count: int, *, end_allowed: bool = False) -> bytes:
         """The next `count` bytes; none at all at the stream's end, if that is allowed."""
@@ -213,12 +217,10 @@ class TarReader:
         while missing:
             part = self._buffer[self._position : self._position + missing]
             if not part:
-                try:
-                    self._next_chunk("in a header")
-                except LayerError:
+                if not self._has_next_chunk():
                     if end_allowed and not parts:
                         return b""
-                    raise
+                    raise LayerError("Malformed tar stream: it ends in a header")
                 continue
             self._position += len(part)
             missing -= len(part)

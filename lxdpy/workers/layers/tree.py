@@ -21,8 +21,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lxdpy.errors import LayerError
 from lxdpy.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -35,7 +36,6 @@ from lxdpy.workers.layers.tar import (
     REGULAR,
     SYMLINK,
     Entry,
-    TarReader,
     show,
 )
 
@@ -87,6 +87,15 @@ class Unpacked:
     warnings: list[str]
 
 
+class Entries(Protocol):
+    """What is unpacked: a TarReader, or a part of one."""
+
+    def __iter__(self) -> Iterator[Entry]: ...
+
+    def pieces(self) -> Iterator[memoryview]:
+        """The rest of the current entry's data."""
+
+
 class _Directory:
     """A directory of the layer that exists on disk."""
 
@@ -107,8 +116,10 @@ class _Directory:
 class Tree:
     """A layer being unpacked into the empty directory `root_fd`. The umask must be 0."""
 
-    def __init__(self, root_fd: int, max_entries: int) -> None:
+    def __init__(self, root_fd: int, max_entries: int, *, whiteouts: bool = True) -> None:
+        """Without `whiteouts` the layer stands on nothing: names are what they are."""
         self._max_entries = max_entries
+        self._has_whiteouts = whiteouts
         self._root = _Directory(b"")
         self._root.fd = root_fd
         self._directories: dict[bytes, _Directory] = {b"": self._root}
@@ -122,7 +133,7 @@ class Tree:
         self._warnings: list[str] = []
         self._current = b""
 
-    def unpack(self, reader: TarReader) -> Unpacked:
+    def unpack(self, reader: Entries) -> Unpacked:
         """Unpack every entry. Raises LayerError for what can't or must not be made, OSError for what went wrong."""
         try:
             os.fchown(self._root.fd, 0, 0)
@@ -137,7 +148,7 @@ class Tree:
             self._close_directories()
         return Unpacked(self._entries, self._size_bytes, deferred, self._warnings)
 
-    def _unpack(self, reader: TarReader) -> None:
+    def _unpack(self, reader: Entries) -> None:
         parents = self._parents
         os_open, os_write, os_close, os_utime, os_fchown = os.open, os.write, os.close, os.utime, os.fchown
         entries = 0
@@ -206,20 +217,21 @@ class Tree:
         if not parts:
             return self._root, b""
         name = parts.pop()
-        for part in parts:
-            if part.startswith(WHITEOUT_PREFIX):
-                if part.startswith(AUFS_PREFIX):
-                    return None
-                raise LayerError(f"Cannot unpack {show(path)}: a whiteout is no directory")
-        if name.startswith(AUFS_PREFIX) and name != OPAQUE_MARKER:
-            return None
+        if self._has_whiteouts:
+            for part in parts:
+                if part.startswith(WHITEOUT_PREFIX):
+                    if part.startswith(AUFS_PREFIX):
+                        return None
+                    raise LayerError(f"Cannot unpack {show(path)}: a whiteout is no directory")
+            if name.startswith(AUFS_PREFIX) and name != OPAQUE_MARKER:
+                return None
         directory, _, last = path.rpartition(b"/")
         parent = self._parents.get(directory) if last == name else None
         if parent is None:
             parent = self._parent(parts)
             if last == name:
                 self._parents[directory] = parent
-        if name.startswith(WHITEOUT_PREFIX):
+        if self._has_whiteouts and name.startswith(WHITEOUT_PREFIX):
             if name == OPAQUE_MARKER:
                 parent.opaque = True
             else:

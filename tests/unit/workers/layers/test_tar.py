@@ -274,3 +274,13 @@ def test_damaged_headers_raise_nothing_else(offset: int, value: bytes, mend: boo
 
 def test_block_size() -> None:
     assert len(header(b"f")) == BLOCK
+
+
+def test_a_stream_that_fails_at_the_start_of_a_header_has_failed() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield Tar().file("a").data
+        raise LayerError("the stream is cut off")
+
+    with pytest.raises(LayerError, match="cut off"):
+        for _ in TarReader(chunks()):
+            pass
