@@ -164,6 +164,11 @@ def put_with_aliases(connection: sqlite3.Connection, image: ImageRecord, aliases
         put_alias(connection, alias)
 
 
+def rename_alias(connection: sqlite3.Connection, name: str, new_name: str) -> None:
+    """Give an alias another name."""
+    connection.execute("UPDATE image_aliases SET name = ? WHERE name = ?", (new_name, name))
+
+
 def delete_alias(connection: sqlite3.Connection, name: str) -> None:
     """Delete an alias."""
     connection.execute("DELETE FROM image_aliases WHERE name = ?", (name,))

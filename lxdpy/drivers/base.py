@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
@@ -207,6 +207,9 @@ class Store(Protocol):
 
     def image_file(self, digest: Digest) -> ImageFile:
         """A file of an LXD image that is a blob here. Raises NotFoundError."""
+
+    def open_blob(self, digest: Digest) -> tuple[BinaryIO, int]:
+        """A blob, open for reading, and its size; it can be read even when it is collected. Raises NotFoundError."""
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """Unpack an LXD image, unless it is, and keep its files as blobs once they have proved to be what they should.

@@ -1,12 +1,14 @@
 """Drivers that live in memory: what services stand on, for tests that need no kernel."""
 
 import asyncio
+import io
 import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from lxdpy.drivers.base import (
     BlobEndpoint,
@@ -180,6 +182,11 @@ class FakeStore:
         if digest not in self.blobs:
             raise NotFoundError(f"Blob {digest} is not in the store")
         return ImageFile(digest, len(self.blobs[digest]))
+
+    def open_blob(self, digest: Digest) -> tuple[BinaryIO, int]:
+        if digest not in self.blobs:
+            raise NotFoundError(f"Blob {digest} is not in the store")
+        return io.BytesIO(self.blobs[digest]), len(self.blobs[digest])
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """What the file holds is what is beside the root file system, as JSON: {name: text}."""

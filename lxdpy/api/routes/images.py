@@ -1,19 +1,20 @@
 """`/1.0/images`: pull, list, name, delete; ancestry."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from fastapi import Request, Response
 
-from lxdpy.api import envelope, filtering, uploads
+from lxdpy.api import downloads, envelope, filtering, uploads
 from lxdpy.api.deps import body, in_project, read_body, recursion, services
-from lxdpy.api.etag import etag
+from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import images as schema
 from lxdpy.api.schemas.instances import image_source
+from lxdpy.db.images import AliasRecord, ImageRecord
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.services.images import ImageService
+from lxdpy.services.images import ImageSettings
 
 router = Router()
 
@@ -25,7 +26,7 @@ async def get_images(request: Request) -> Response:
     """Every image."""
     images = services(request).images
     here = images.all() if in_project(request) else []
-    objects = [schema.render(image, images.aliases_of(image.fingerprint)) for image in here]
+    objects = [schema.render(image, images.aliases.of(image.fingerprint)) for image in here]
     chosen = filtering.select(filtering.parse(request.query_params.get("filter")), objects)
     if recursion(request) == 0:
         return envelope.sync([f"/1.0/images/{image['fingerprint']}" for image in chosen])
@@ -90,7 +91,7 @@ async def _import(request: Request, stream: AsyncIterator[bytes]) -> Response:
 @router.get("/1.0/images/aliases", **documented(list[schema.ImageAliasesEntry] | list[str], query=_LISTS))
 async def get_aliases(request: Request) -> Response:
     """Every alias."""
-    aliases = services(request).images.aliases() if in_project(request) else []
+    aliases = services(request).images.aliases.all() if in_project(request) else []
     if recursion(request) == 0:
         return envelope.sync([f"/1.0/images/aliases/{alias.name}" for alias in aliases])
     return envelope.sync([schema.render_alias(alias) for alias in aliases])
@@ -114,7 +115,68 @@ async def get_alias(request: Request) -> Response:
 @router.delete("/1.0/images/aliases/{name:path}", **documented())
 async def delete_alias(request: Request) -> Response:
     """Remove a name; the image stays."""
-    await services(request).images.delete_alias(request.path_params["name"])
+    await services(request).images.aliases.delete(request.path_params["name"])
+    return envelope.empty()
+
+
+@router.put("/1.0/images/aliases/{name:path}", **documented(body=schema.ImageAliasPut))
+async def put_alias(request: Request) -> Response:
+    """Have a name name another image, or describe it otherwise."""
+    wanted = await body(request, schema.ImageAliasPut)
+    return await _change_alias(request, wanted.target, wanted.description or "")
+
+
+@router.patch("/1.0/images/aliases/{name:path}", **documented(body=schema.ImageAliasPatch))
+async def patch_alias(request: Request) -> Response:
+    """As PUT; what is absent stays."""
+    wanted = await body(request, schema.ImageAliasPatch)
+    return await _change_alias(request, wanted.target, wanted.description)
+
+
+async def _change_alias(request: Request, target: str | None, description: str | None) -> Response:
+    def change(alias: AliasRecord) -> AliasRecord:
+        check_if_match(request, schema.render_alias(alias))
+        return dataclasses.replace(
+            alias,
+            fingerprint=target or alias.fingerprint,
+            description=alias.description if description is None else description,
+        )
+
+    await services(request).images.update_alias(request.path_params["name"], change)
+    return envelope.empty()
+
+
+@router.post("/1.0/images/aliases/{name:path}", **documented(status=201, body=schema.ImageAliasPost))
+async def rename_alias(request: Request) -> Response:
+    """Give a name another name."""
+    wanted = await body(request, schema.ImageAliasPost)
+    await services(request).images.aliases.rename(request.path_params["name"], wanted.name)
+    return envelope.created(f"/1.0/images/aliases/{wanted.name}")
+
+
+@router.put("/1.0/images/{fingerprint}", **documented(body=schema.ImagePut))
+async def put_image(request: Request) -> Response:
+    """Replace what can be changed of an image."""
+    wanted = await body(request, schema.ImagePut)
+    return await _change(request, lambda _: schema.replaced(wanted))
+
+
+@router.patch("/1.0/images/{fingerprint}", **documented(body=schema.ImagePatch))
+async def patch_image(request: Request) -> Response:
+    """Change some of it; properties that are not named stay."""
+    wanted = await body(request, schema.ImagePatch)
+    return await _change(request, lambda image: schema.patched(wanted, image))
+
+
+async def _change(request: Request, change: Callable[[ImageRecord], ImageSettings]) -> Response:
+    def checked(image: ImageRecord) -> ImageSettings:
+        check_if_match(request, schema.writable(image))
+        wanted = change(image)
+        for profile in wanted.profiles:
+            services(request).profiles.get(profile)
+        return wanted
+
+    await services(request).images.update(request.path_params["fingerprint"], checked)
     return envelope.empty()
 
 
@@ -131,6 +193,24 @@ async def delete_image(request: Request) -> Response:
     return envelope.accepted(found.operations.start("Deleting image", run, resources=resources))
 
 
+@router.get(
+    "/1.0/images/{fingerprint}/export",
+    **documented(
+        media_type="application/octet-stream",
+        description="The image's file as it came; of an image of two files a form with parts metadata and rootfs",
+    ),
+)
+async def export_image(request: Request) -> Response:
+    """An LXD image's files; OCI images are not exported."""
+    return downloads.answer(await services(request).images.export(request.path_params["fingerprint"]))
+
+
+@router.head("/1.0/images/{fingerprint}/export", **documented(description="As GET, without the file"))
+async def head_image_export(request: Request) -> Response:
+    """Name and size of what GET would send."""
+    return downloads.answer(await services(request).images.export(request.path_params["fingerprint"]), head=True)
+
+
 @router.get("/1.0/images/{fingerprint}/ancestry", **documented(list[schema.ImageAncestryEntry]))
 async def get_ancestry(request: Request) -> Response:
     """The image's layers, newest first, each with its chain id and the step that made it (image_ancestry)."""
@@ -142,11 +222,7 @@ async def get_ancestry(request: Request) -> Response:
 @router.get("/1.0/images/{fingerprint:path}", **documented(schema.Image))
 async def get_image(request: Request) -> Response:
     """One image by fingerprint or a prefix of it; also one that was looked up in a registry lately."""
-    image = _render(services(request).images, request.path_params["fingerprint"])
-    version = etag({key: image[key] for key in ("auto_update", "properties", "public", "expires_at", "profiles")})
-    return envelope.sync(image, etag=version)
-
-
-def _render(images: ImageService, fingerprint: str) -> dict[str, object]:
-    image = images.show(fingerprint)
-    return schema.render(image, images.aliases_of(image.fingerprint))
+    images = services(request).images
+    image = images.show(request.path_params["fingerprint"])
+    rendered = schema.render(image, images.aliases.of(image.fingerprint))
+    return envelope.sync(rendered, etag=etag(schema.writable(image)))

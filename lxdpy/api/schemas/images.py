@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lxdpy.api.schemas.instances import InstanceSource
-from lxdpy.api.schemas.times import NEVER, ZERO, rfc3339
+from lxdpy.api.schemas.times import NEVER, ZERO, rfc3339, seconds
 from lxdpy.db.images import AliasRecord, ImageRecord
-from lxdpy.services.images import AncestryEntry
+from lxdpy.services.images import AncestryEntry, ImageSettings
 
 
 class ImagesPost(BaseModel):
@@ -43,6 +43,48 @@ class ImageAliasesPost(BaseModel):
     name: str
     description: str | None = None
     target: str = Field(description="fingerprint, or a prefix of it")
+
+
+class ImageAliasPut(BaseModel):
+    """All that can be changed of a name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    description: str | None = None
+    target: str = Field(description="fingerprint, or a prefix of it")
+
+
+class ImageAliasPatch(BaseModel):
+    """What is to be changed of a name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    description: str | None = None
+    target: str | None = Field(default=None, description="fingerprint, or a prefix of it")
+
+
+class ImageAliasPost(BaseModel):
+    """A name's new name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+
+
+class ImagePut(BaseModel):
+    """All that can be changed of an image; what is absent is false or empty."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    public: bool | None = None
+    auto_update: bool | None = None
+    properties: dict[str, str] | None = None
+    expires_at: str | None = Field(default=None, description="RFC 3339; 0001-01-01T00:00:00Z is never")
+    profiles: list[str] | None = None
+
+
+class ImagePatch(ImagePut):
+    """What is to be changed of an image; properties are merged."""
 
 
 class ImageUpdateSource(BaseModel):
@@ -89,6 +131,39 @@ class ImageAncestryEntry(BaseModel):
     created_by: str
     author: str
     comment: str
+
+
+def replaced(body: ImagePut) -> ImageSettings:
+    """What a PUT asks for. Raises InvalidRequestError."""
+    return ImageSettings(
+        public=bool(body.public),
+        auto_update=bool(body.auto_update),
+        properties=body.properties or {},
+        expires_at=seconds(body.expires_at) if body.expires_at else 0.0,
+        profiles=tuple(body.profiles) if body.profiles is not None else ("default",),
+    )
+
+
+def patched(body: ImagePatch, image: ImageRecord) -> ImageSettings:
+    """What a PATCH asks for. Raises InvalidRequestError."""
+    return ImageSettings(
+        public=image.public if body.public is None else body.public,
+        auto_update=image.auto_update if body.auto_update is None else body.auto_update,
+        properties={**image.properties, **(body.properties or {})},
+        expires_at=image.expires_at if body.expires_at is None else seconds(body.expires_at),
+        profiles=image.profiles if body.profiles is None else tuple(body.profiles),
+    )
+
+
+def writable(image: ImageRecord) -> dict[str, object]:
+    """The part that ETags cover: what clients may change."""
+    return {
+        "public": image.public,
+        "auto_update": image.auto_update,
+        "properties": dict(image.properties),
+        "expires_at": image.expires_at,
+        "profiles": list(image.profiles),
+    }
 
 
 def render(image: ImageRecord, aliases: Sequence[AliasRecord]) -> dict[str, object]:

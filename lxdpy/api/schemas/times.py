@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from lxdpy.errors import InvalidRequestError
+
 NEVER = "1970-01-01T00:00:00Z"
 """How LXD says that something was never used."""
 ZERO = "0001-01-01T00:00:00Z"
@@ -11,3 +13,15 @@ ZERO = "0001-01-01T00:00:00Z"
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds(text: str) -> float:
+    """A moment as seconds since the epoch; the zero time, and all that came before the epoch, is 0.
+
+    Raises InvalidRequestError.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return max(0.0, moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp())
+    except (ValueError, OverflowError) as exc:
+        raise InvalidRequestError(f"Invalid time {text!r:.100}: expected RFC 3339") from exc

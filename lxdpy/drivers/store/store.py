@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import logging
+import os
 from collections import Counter
 from collections.abc import Coroutine, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
@@ -374,6 +376,14 @@ class LayerStore:
             return ImageFile(digest, self._disk.blob(digest).stat().st_size)
         except FileNotFoundError:
             raise NotFoundError(f"Blob {digest} of an image is missing from the store") from None
+
+    def open_blob(self, digest: Digest) -> tuple[BinaryIO, int]:
+        """See `Store.open_blob`."""
+        try:
+            file = self._disk.blob(digest).open("rb")
+        except FileNotFoundError:
+            raise NotFoundError(f"Blob {digest} is missing from the store") from None
+        return file, os.fstat(file.fileno()).st_size
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """See `Store.unpack_image`."""

@@ -1,8 +1,17 @@
 """Images: pull, list, alias, delete, ancestry."""
 
 from lxdpy.services.images.ancestry import AncestryEntry
+from lxdpy.services.images.export import ExportedFile
 from lxdpy.services.images.import_ import ImageDetails, ImageSettings
 from lxdpy.services.images.service import FoundImage, ImageService
 from lxdpy.services.images.source import ImageSource
 
-__all__ = ["AncestryEntry", "FoundImage", "ImageDetails", "ImageService", "ImageSettings", "ImageSource"]
+__all__ = [
+    "AncestryEntry",
+    "ExportedFile",
+    "FoundImage",
+    "ImageDetails",
+    "ImageService",
+    "ImageSettings",
+    "ImageSource",
+]

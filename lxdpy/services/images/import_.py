@@ -95,7 +95,8 @@ def changed(image: ImageRecord, settings: ImageSettings) -> ImageRecord:
         image,
         public=settings.public,
         auto_update=settings.auto_update,
-        properties=dict(settings.properties),
+        # `lxc image unset-property` sends an empty one.
+        properties={key: value for key, value in settings.properties.items() if value},
         expires_at=settings.expires_at,
         profiles=settings.profiles,
     )

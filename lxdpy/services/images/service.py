@@ -41,9 +41,13 @@ from lxdpy.oci.reference import Reference
 from lxdpy.progress import NoProgress, Progress
 from lxdpy.services import architectures
 from lxdpy.services.events import Announce
+from lxdpy.services.images.aliases import Aliases
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
+from lxdpy.services.images.export import ExportedFile, export
 from lxdpy.services.images.import_ import (
     ImageDetails,
+    ImageSettings,
+    changed,
     check_environment,
     check_properties,
     read,
@@ -83,19 +87,19 @@ class ImageService:
         self._platform = Platform.host()
         self._lazy = LazyImages(self._resolve, config.images.default_registry)
         self._images: dict[str, ImageRecord] = {}
-        self._aliases: dict[str, AliasRecord] = {}
         self._configs: dict[Digest, ImageConfig] = {}
         self._pinned_layers: Counter[str] = Counter()
         self._pinned_blobs: Counter[Digest] = Counter()
         self._referrers: list[Callable[[], Iterable[Uses]]] = []
         self._changing = asyncio.Lock()
         """Held while images or aliases change, so that memory and database agree."""
+        self.aliases = Aliases(database, config.images.default_registry, announce, self._changing, self._name_blobs)
 
     async def load(self) -> None:
         """Read the database."""
         images, aliases = await self._database.run(lambda db: (table.load(db), table.load_aliases(db)))
         self._images = {image.fingerprint: image for image in images}
-        self._aliases = {alias.name: alias for alias in aliases}
+        self.aliases.put(aliases)
 
     def add_referrer(self, uses: Callable[[], Iterable[Uses]]) -> None:
         """Let `uses()` tell what else keeps layers and blobs alive."""
@@ -132,27 +136,11 @@ class ImageService:
         """Whether the image with exactly this fingerprint is here."""
         return fingerprint in self._images
 
-    def aliases(self) -> list[AliasRecord]:
-        """Every alias by name."""
-        return [self._aliases[name] for name in sorted(self._aliases)]
-
-    def aliases_of(self, fingerprint: str) -> list[AliasRecord]:
-        """The aliases of one image by name."""
-        found = [alias for alias in self._aliases.values() if alias.fingerprint == fingerprint]
-        return sorted(found, key=lambda alias: alias.name)
-
-    def alias(self, name: str) -> AliasRecord:
-        """An alias; image references are found in any spelling. Raises NotFoundError."""
-        for candidate in (name, self._familiar(name)):
-            if candidate in self._aliases:
-                return self._aliases[candidate]
-        raise NotFoundError(f'Image alias "{name}" not found')
-
     async def find_alias(self, name: str) -> AliasRecord:
         """As `alias`; a reference that says by itself that it is in a registry is looked up there, and names an image
         that may not be here. Raises NotFoundError, RegistryError."""
         try:
-            return self.alias(name)
+            return self.aliases.get(name)
         except NotFoundError:
             reference = self._lazy.reference(name)
             if reference is None:
@@ -163,7 +151,7 @@ class ImageService:
     def lookup(self, name: str) -> ImageRecord:
         """An image by alias, reference or fingerprint prefix. Raises NotFoundError, InvalidRequestError."""
         try:
-            return self._images[self.alias(name).fingerprint]
+            return self._images[self.aliases.get(name).fingerprint]
         except NotFoundError:
             return self.get(name)
 
@@ -201,7 +189,7 @@ class ImageService:
         if not source.is_remote:
             return await self._find_local(source)
         reference = source.reference(self._config.images.default_registry)
-        alias = self._aliases.get(reference.familiar)
+        alias = self.aliases.exact(reference.familiar)
         if alias is not None and not refresh:
             return FoundImage(self._images[alias.fingerprint], None)
         return FoundImage(None, await self._resolve(reference))
@@ -279,10 +267,7 @@ class ImageService:
             )
         if files.fingerprint in self._images:
             raise ConflictError("Image with same fingerprint already exists")
-        for name in details.aliases:
-            _check_alias(name)
-            if name in self._aliases:
-                raise ConflictError(f"Alias already exists: {name}")
+        self.aliases.check_free(details.aliases)
 
     async def _put_files(self, files: ImageFiles, layer: StoredLayer, details: ImageDetails) -> ImageRecord:
         async with self._changing:
@@ -298,11 +283,18 @@ class ImageService:
                 aliases = [AliasRecord(name, image.fingerprint, text) for name, text in details.aliases.items()]
                 await self._database.run(lambda db: table.put_with_aliases(db, image, aliases))
                 self._images[image.fingerprint] = image
-                self._aliases.update({alias.name: alias for alias in aliases})
+                self.aliases.put(aliases)
         self._announce("image-created", f"/1.0/images/{image.fingerprint}", {"type": "container"})
         for alias in aliases:
             self._announce("image-alias-created", f"/1.0/images/aliases/{alias.name}")
         return image
+
+    async def export(self, fingerprint: str) -> list[ExportedFile]:
+        """An LXD image's files, open, for the caller to close. Raises NotFoundError, UnsupportedError."""
+        image = self.get(fingerprint)
+        files = await asyncio.to_thread(export, image, self._store)
+        self._announce("image-retrieved", f"/1.0/images/{image.fingerprint}")
+        return files
 
     async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
         """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
@@ -391,7 +383,7 @@ class ImageService:
             with self.pin(image.layers, image.blobs):
                 await asyncio.to_thread(self._write_documents, resolved)
                 known = self._images.get(image.fingerprint)
-                alias = self._aliases.get(resolved.reference.familiar)
+                alias = self.aliases.exact(resolved.reference.familiar)
                 new_alias = AliasRecord(
                     resolved.reference.familiar, image.fingerprint, alias.description if alias else ""
                 )
@@ -399,7 +391,7 @@ class ImageService:
                     # Its layers are not on disk yet either: the store syncs them in a while.
                     await self._database.run(lambda db: table.put_with_alias(db, image, new_alias), durable=False)
                     self._images[image.fingerprint] = image
-                    self._aliases[new_alias.name] = new_alias
+                    self.aliases.put([new_alias])
                     await self._name_blobs()
                     action = "image-updated" if known else "image-created"
                     self._announce(action, f"/1.0/images/{image.fingerprint}")
@@ -417,31 +409,31 @@ class ImageService:
 
     async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
         """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
-        _check_alias(name)
-        return await uninterrupted(self._add_alias(name, fingerprint, description))
+        return await self.aliases.add(name, lambda: self.get(fingerprint).fingerprint, description)
 
-    async def _add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
+    async def update_alias(self, name: str, change: Callable[[AliasRecord], AliasRecord]) -> None:
+        """Have an alias name another image, or describe it otherwise. Raises NotFoundError and what `change` raises."""
+
+        def checked(alias: AliasRecord) -> AliasRecord:
+            new = change(alias)
+            return dataclasses.replace(new, fingerprint=self.get(new.fingerprint).fingerprint)
+
+        await self.aliases.update(name, checked)
+
+    async def update(self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings]) -> None:
+        """Replace what clients may change; `change` is asked while nothing else changes the image, and may raise.
+
+        Raises NotFoundError, InvalidRequestError.
+        """
+        await uninterrupted(self._update(fingerprint, change))
+
+    async def _update(self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings]) -> None:
         async with self._changing:
-            if name in self._aliases:
-                raise ConflictError(f'Image alias "{name}" already exists')
-            alias = AliasRecord(name, self.get(fingerprint).fingerprint, description)
-            await self._database.run(lambda db: table.put_alias(db, alias))
-            self._aliases[name] = alias
-            await self._name_blobs()
-        self._announce("image-alias-created", f"/1.0/images/aliases/{name}")
-        return alias
-
-    async def delete_alias(self, name: str) -> None:
-        """Remove a name. Raises NotFoundError."""
-        await uninterrupted(self._delete_alias(name))
-
-    async def _delete_alias(self, name: str) -> None:
-        async with self._changing:
-            alias = self.alias(name)
-            await self._database.run(lambda db: table.delete_alias(db, alias.name))
-            del self._aliases[alias.name]
-            await self._name_blobs()
-        self._announce("image-alias-deleted", f"/1.0/images/aliases/{alias.name}")
+            image = self.get(fingerprint)
+            new = changed(image, change(image))
+            await self._database.run(lambda db: table.put(db, new))
+            self._images[new.fingerprint] = new
+        self._announce("image-updated", f"/1.0/images/{new.fingerprint}")
 
     async def delete(self, fingerprint: str) -> None:
         """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""
@@ -453,8 +445,7 @@ class ImageService:
             image = self.get(fingerprint)
             await self._database.run(lambda db: table.delete(db, image.fingerprint))
             del self._images[image.fingerprint]
-            for alias in self.aliases_of(image.fingerprint):
-                del self._aliases[alias.name]
+            self.aliases.forget(image.fingerprint)
             await self._name_blobs()
         self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
 
@@ -478,7 +469,7 @@ class ImageService:
     async def _name_blobs(self) -> None:
         """Tell the store the images' names. What is lost here is only for others to read: a failure is logged."""
         try:
-            await asyncio.to_thread(self._write_index, self.aliases())
+            await asyncio.to_thread(self._write_index, self.aliases.all())
         except LxdpyError as exc:
             logger.error("Cannot write the index of the image layout: %s", exc)
 
@@ -497,17 +488,6 @@ class ImageService:
         if data is None:
             raise NotFoundError(f"Document {digest} of an image is missing from the store")
         return data
-
-    def _familiar(self, name: str) -> str:
-        try:
-            return ImageSource(alias=name).reference(self._config.images.default_registry).familiar
-        except InvalidRequestError:
-            return name
-
-
-def _check_alias(name: str) -> None:
-    if not name or "\n" in name or "\0" in name:
-        raise InvalidRequestError(f"Invalid image alias {name!r:.100}")
 
 
 def _seconds(rfc3339: str) -> float:
