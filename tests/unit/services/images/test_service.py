@@ -73,7 +73,7 @@ def test_a_failed_pull_leaves_no_image(play: Play) -> None:
         with pytest.raises(RegistryError, match="cut"):
             await pull(host)
         assert host.images.all() == []
-        assert host.images.aliases() == []
+        assert host.images.aliases.all() == []
         assert host.store.held == []
 
     play(scenario)
@@ -104,7 +104,7 @@ def test_a_tag_that_moved_takes_its_alias_along(play: Play) -> None:
         assert old != new
         assert {image.fingerprint for image in host.images.all()} == {old, new}
         assert host.images.lookup("alpine:3.20").fingerprint == new
-        assert host.images.aliases_of(old) == []
+        assert host.images.aliases.of(old) == []
 
     play(scenario)
 
@@ -119,7 +119,7 @@ def test_deleting_an_image_frees_what_only_it_had(play: Play) -> None:
         with pytest.raises(NotFoundError):
             host.images.get(one)
         with pytest.raises(NotFoundError):
-            host.images.alias("alpine:3.20")
+            host.images.aliases.get("alpine:3.20")
 
     play(scenario)
 
@@ -169,9 +169,9 @@ def test_aliases(play: Play) -> None:
         with pytest.raises(NotFoundError):
             await host.images.add_alias("other", "ffff", "")
         assert host.images.lookup("mine").fingerprint == fingerprint
-        await host.images.delete_alias("mine")
+        await host.images.aliases.delete("mine")
         with pytest.raises(NotFoundError):
-            host.images.alias("mine")
+            host.images.aliases.get("mine")
 
     play(scenario)
 
@@ -203,7 +203,7 @@ def test_one_of_two_who_want_an_alias_gets_it(play: Play) -> None:
         )
         assert [type(result).__name__ for result in results] == ["AliasRecord", "ConflictError"]
         await host.images.load()
-        assert host.images.alias("mine").description == "a"
+        assert host.images.aliases.get("mine").description == "a"
 
     play(scenario)
 
@@ -216,7 +216,7 @@ def test_no_alias_points_at_an_image_that_was_deleted_meanwhile(play: Play) -> N
         with pytest.raises(NotFoundError):
             await host.images.add_alias("mine", fingerprint, "")
         await deleting
-        assert host.images.aliases() == []
+        assert host.images.aliases.all() == []
         for name in ("mine", "alpine:3.20"):
             with pytest.raises(NotFoundError):
                 host.images.lookup(name)
@@ -239,11 +239,11 @@ def test_an_image_stays_when_its_deletion_fails(play: Play) -> None:
 def test_a_description_outlives_a_new_pull(play: Play) -> None:
     async def scenario(host: Host) -> None:
         fingerprint = await pull(host)
-        await host.images.delete_alias("alpine:3.20")
+        await host.images.aliases.delete("alpine:3.20")
         await host.images.add_alias("alpine:3.20", fingerprint, "ours")
         await pull(host, ALPINE, b"newer")
-        assert host.images.alias("alpine:3.20").description == "ours"
-        assert host.images.alias("alpine:3.20").fingerprint != fingerprint
+        assert host.images.aliases.get("alpine:3.20").description == "ours"
+        assert host.images.aliases.get("alpine:3.20").fingerprint != fingerprint
 
     play(scenario)
 
@@ -254,7 +254,7 @@ def test_the_stores_index_names_every_alias(play: Play) -> None:
         await host.images.add_alias("mine", fingerprint, "")
         manifest = Digest("sha256", fingerprint)
         assert host.store.index == {"alpine:3.20": manifest, "mine": manifest}
-        await host.images.delete_alias("mine")
+        await host.images.aliases.delete("mine")
         assert host.store.index == {"alpine:3.20": manifest}
         await host.images.delete(fingerprint)
         assert host.store.index == {}
@@ -273,7 +273,7 @@ def test_a_reference_nobody_pulled_is_looked_up_shown_and_pulled_by_its_fingerpr
         assert found.resolved is not None
         pulled = await host.images.pull(found.resolved, NoProgress())
         assert pulled.fingerprint == alias.fingerprint
-        assert host.images.alias("ghcr.io/org/app:1").fingerprint == alias.fingerprint
+        assert host.images.aliases.get("ghcr.io/org/app:1").fingerprint == alias.fingerprint
         # Once it is here, it is taken as it is.
         assert (await host.images.find(ImageSource(fingerprint=alias.fingerprint))).record == pulled
         assert (await host.images.find(ImageSource(alias="ghcr.io/org/app:1"))).record == pulled
