@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
+from urllib.parse import quote
 
 from fastapi import Request, Response
 
@@ -102,7 +103,7 @@ async def post_alias(request: Request) -> Response:
     """Name an image."""
     wanted = await body(request, schema.ImageAliasesPost)
     alias = await services(request).images.add_alias(wanted.name, wanted.target, wanted.description or "")
-    return envelope.created(f"/1.0/images/aliases/{alias.name}")
+    return envelope.created(f"/1.0/images/aliases/{quote(alias.name)}")
 
 
 @router.get("/1.0/images/aliases/{name:path}", **documented(schema.ImageAliasesEntry))
@@ -151,7 +152,7 @@ async def rename_alias(request: Request) -> Response:
     """Give a name another name."""
     wanted = await body(request, schema.ImageAliasPost)
     await services(request).images.aliases.rename(request.path_params["name"], wanted.name)
-    return envelope.created(f"/1.0/images/aliases/{wanted.name}")
+    return envelope.created(f"/1.0/images/aliases/{quote(wanted.name)}")
 
 
 @router.put("/1.0/images/{fingerprint}", **documented(body=schema.ImagePut))
