@@ -16,7 +16,7 @@ venv=$root/.venv
 python=/usr/bin/python3
 
 # liblxc-common: seccomp policy and AppArmor profiles. The lxc package itself is not needed, and would bring up lxcbr0.
-run_packages="liblxc-common python3-lxc python3-nftables python3-venv ca-certificates squashfs-tools-ng"
+run_packages="dnsmasq-base liblxc-common python3-lxc python3-nftables python3-venv ca-certificates squashfs-tools-ng"
 demo_packages="busybox-static docker-registry iproute2 openssl"
 # lxc: the probe's tests compare with lxc-start and lxc-info, which python3-lxc does not bring.
 test_packages="curl iptables jq lxc mmdebstrap nftables shellcheck skopeo"

@@ -27,7 +27,7 @@ from lxdpy.config import Config
 from lxdpy.daemon import host, sockets, systemd
 from lxdpy.db.connection import Database
 from lxdpy.drivers.liblxc import LxcContainers
-from lxdpy.drivers.network import HostNetwork
+from lxdpy.drivers.network import Dnsmasq, HostNetwork
 from lxdpy.drivers.probe import CgroupProbe
 from lxdpy.drivers.registry import RegistryClient
 from lxdpy.drivers.resources import HostResources
@@ -88,7 +88,7 @@ async def _serve(settings: Config, group: str) -> None:
         server_config = ServerConfig(database, events.lifecycle, architectures.of_host())
         profiles = Profiles(settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
-        networks = NetworkService(settings, database, HostNetwork(), events.lifecycle)
+        networks = NetworkService(settings, database, HostNetwork(), Dnsmasq(settings.state_dir), events.lifecycle)
         storage = StorageService(settings, database, events.lifecycle)
         instances = InstanceService(
             settings, database, store, containers, probe, images, networks, storage, profiles, events.lifecycle
@@ -96,6 +96,7 @@ async def _serve(settings: Config, group: str) -> None:
         await server_config.load()
         await images.load()
         await networks.load()
+        stack.push_async_callback(networks.close)
         await storage.load()
         await instances.load()
         stack.push_async_callback(instances.close)

@@ -103,6 +103,13 @@ _STEPS = (
         value TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE networks (                       -- the configured one too, once a client changed it
+        name        TEXT PRIMARY KEY,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

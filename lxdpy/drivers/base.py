@@ -3,11 +3,11 @@
 registry    resolve a reference to a manifest and its config; say where blobs are
 store       blobs and unpacked layers on this host's disk
 containers  liblxc, through the lifecycle worker
-network     the managed bridge and its firewall rules
+network     bridges, firewall rules, containers' interfaces; DHCP and DNS
 probe       numbers of a running container, read from cgroup files and /proc
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -574,24 +574,111 @@ class Containers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BridgeSpec:
-    """A managed bridge: `ipv4_address` is the gateway's, with prefix (`10.76.0.1/16`)."""
+    """A managed bridge: addresses are the gateway's, with prefix (`10.76.0.1/16`); "" is none."""
 
     name: str
-    ipv4_address: str
-    nat: bool = True
+    ipv4_address: str = ""
+    ipv4_nat: bool = True
+    ipv6_address: str = ""
+    ipv6_nat: bool = False
+    mtu: int = 0
+    """0: the kernel's default."""
+    hwaddr: str = ""
+    """"": a random one when it is made, which it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A NIC to put into a container that runs."""
+
+    kind: str
+    """`veth`, `macvlan`, or `phys` for the host's own interface."""
+    host_name: str
+    """Of a veth's host end."""
+    parent: str
+    """Bridge of a veth, "" for none; interface below a macvlan; the interface that is given away itself."""
+    name: str
+    hwaddr: str
+    mtu: int
+    addresses: tuple[str, ...]
+    """With prefix."""
+    gateways: tuple[str, ...]
+    """Of default routes to add."""
 
 
 class NetworkHost(Protocol):
-    """Bridges and firewall rules of this host."""
+    """Bridges, firewall rules and interfaces of this host."""
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
-        """Make bridge, address, forwarding and NAT rules as wanted; idempotent. Raises ConflictError, WorkerError."""
+        """Make bridge, addresses, forwarding and NAT rules as wanted; idempotent. Raises ConflictError, WorkerError."""
 
     async def remove_bridge(self, name: str) -> None:
         """Remove bridge and rules; a missing one is fine."""
 
     async def remove_link(self, name: str) -> None:
         """Remove an interface that a dead container left; a missing one is fine."""
+
+    def interfaces(self) -> list["HostInterface"]:
+        """The host's interfaces. Raises WorkerError."""
+
+    async def plug(self, link: LinkSpec, init_pid: int) -> None:
+        """Put a NIC into the network namespace of a container's init, up and with its addresses.
+
+        Raises ConflictError (a name is taken), NotFoundError (no such parent), WorkerError; nothing is left then.
+        """
+
+    async def unplug(self, link: LinkSpec, init_pid: int) -> None:
+        """Take it out again; one that is not there is fine. Raises WorkerError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedNetwork:
+    """What clients on one bridge are served: addresses by DHCP, names by DNS."""
+
+    bridge: BridgeSpec
+    ipv4_dhcp: bool
+    ipv4_expiry: str
+    """dnsmasq's spelling: `1h`."""
+    ipv6_dhcp: bool
+    dns: str
+    """`managed`: hosts' names are ours to say; `dynamic`: theirs; `none`: there are no names."""
+    domain: str
+    search: str
+    """Domains, separated by commas, that DHCP tells clients to search; "" for `domain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedHost:
+    """A NIC that is given an address and has a name."""
+
+    hwaddr: str
+    address: str
+    name: str
+
+
+class LeaseServer(Protocol):
+    """DHCP and DNS on managed bridges. Goes on while no daemon runs; the next one takes it over."""
+
+    async def serve(self, network: ServedNetwork, hosts: Callable[[], Iterable[ServedHost]]) -> None:
+        """Have one network served as wanted, its bridge being there; cheap when it is already.
+
+        `hosts` gives all that are served. What dies is started again until `stop`. Raises WorkerError.
+        """
+
+    async def add(self, network: str, host: ServedHost) -> None:
+        """Serve one more host, if the network is served. Raises WorkerError."""
+
+    async def remove(self, network: str, host: ServedHost) -> None:
+        """Serve a host no more, and free its address."""
+
+    async def stop(self, network: str) -> None:
+        """Serve a network no more; one that is not served is fine."""
+
+    async def sweep(self, known: Iterable[str]) -> None:
+        """Stop what an earlier daemon left of networks that are none of `known`."""
+
+    async def close(self) -> None:
+        """Look no more after what runs; it goes on."""
 
 
 # ------------------------------------------------------------------- probe
@@ -622,6 +709,29 @@ class InterfaceUsage:
     counters: Mapping[str, int]
     """bytes_received, bytes_sent, packets_received, packets_sent, errors_received, errors_sent,
     packets_dropped_inbound, packets_dropped_outbound."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeState:
+    """What only bridges have."""
+
+    id: str
+    stp: bool
+    forward_delay: int
+    """In hundredths of a second."""
+    vlan_default: int
+    vlan_filtering: bool
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostInterface:
+    """A network interface of this host."""
+
+    usage: InterfaceUsage
+    driver: str
+    """The kernel's word: `bridge`, `vlan`, `bond`, `macvlan`, ...; "" for hardware and loopback."""
+    bridge: BridgeState | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from lxdpy.linux.netlink import NLM_F_DUMP, NetlinkSocket, attributes, pack_attr
 
 NFPROTO_INET = 1
 NFPROTO_IPV4 = 2
+NFPROTO_IPV6 = 10
 NF_DROP = 0
 NF_ACCEPT = 1
 

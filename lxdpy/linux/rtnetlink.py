@@ -23,6 +23,7 @@ _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_LINK = 5
+_IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
 _IFLA_IFALIAS = 20
 _IFLA_STATS64 = 23
@@ -43,6 +44,7 @@ _LINK_ATTRIBUTES = frozenset(
         _IFLA_IFNAME,
         _IFLA_MTU,
         _IFLA_LINK,
+        _IFLA_MASTER,
         _IFLA_LINKINFO,
         _IFLA_IFALIAS,
         _IFLA_STATS64,
@@ -77,6 +79,8 @@ class Link:
     peer_index: int
     peer_nsid: int | None
     """Namespace of the peer, as numbered in this namespace; None: this one."""
+    master_index: int
+    """The bridge or bond that it is a port of; 0: none."""
     stats: tuple[int, ...]
     """rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped."""
 
@@ -147,6 +151,7 @@ def _link(body: bytes) -> Link:
         alias=_text(found.get(_IFLA_IFALIAS)),
         peer_index=_int.unpack(found[_IFLA_LINK])[0] if _IFLA_LINK in found else 0,
         peer_nsid=None if peer_nsid is None else _int.unpack(peer_nsid)[0],
+        master_index=_int.unpack(found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else 0,
         stats=(0,) * 8 if stats is None else _stats64.unpack_from(stats),
     )
 

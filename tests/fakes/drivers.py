@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,12 +17,18 @@ from lxdpy.drivers.base import (
     ExecProcess,
     ExecSpec,
     ExitStatus,
+    HostInterface,
     ImageFile,
     ImageFiles,
+    InterfaceAddress,
+    InterfaceUsage,
     LayerRequest,
     Limits,
+    LinkSpec,
     LowerMount,
     ResolvedImage,
+    ServedHost,
+    ServedNetwork,
     StartSpec,
     StoppedRootfs,
     StoredLayer,
@@ -394,11 +400,13 @@ class FakeNetworkHost:
 
     bridges: list[BridgeSpec] = field(default_factory=list)
     removed_links: list[str] = field(default_factory=list)
+    plugged: list[LinkSpec] = field(default_factory=list)
+    unplugged: list[LinkSpec] = field(default_factory=list)
     failure: Exception | None = None
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
         if bridge not in self.bridges:
-            self.bridges.append(bridge)
+            self.bridges = [other for other in self.bridges if other.name != bridge.name] + [bridge]
 
     async def remove_bridge(self, name: str) -> None:
         self.bridges = [bridge for bridge in self.bridges if bridge.name != name]
@@ -407,6 +415,61 @@ class FakeNetworkHost:
         self.removed_links.append(name)
         if self.failure is not None:
             raise self.failure
+
+    def interfaces(self) -> list[HostInterface]:
+        return [
+            HostInterface(
+                InterfaceUsage(name, addresses, "02:00:00:00:00:01", 1500, True, "broadcast", "", {}), kind, None
+            )
+            for name, kind, addresses in (
+                ("eth0", "", (InterfaceAddress("inet", "192.0.2.2", 24, "global"),)),
+                ("br0", "bridge", ()),
+                *((bridge.name, "bridge", ()) for bridge in self.bridges),
+            )
+        ]
+
+    async def plug(self, link: LinkSpec, init_pid: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.plugged.append(link)
+
+    async def unplug(self, link: LinkSpec, init_pid: int) -> None:
+        self.unplugged.append(link)
+
+
+@dataclass
+class FakeLeaseServer:
+    """A server that remembers whom it serves."""
+
+    served: dict[str, ServedNetwork] = field(default_factory=dict)
+    hosts: dict[str, dict[str, ServedHost]] = field(default_factory=dict)
+    failure: Exception | None = None
+
+    async def serve(self, network: ServedNetwork, hosts: Callable[[], Iterable[ServedHost]]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.served.get(network.bridge.name) != network:
+            self.served[network.bridge.name] = network
+            self.hosts[network.bridge.name] = {host.address: host for host in hosts()}
+
+    async def add(self, network: str, host: ServedHost) -> None:
+        if network in self.served:
+            self.hosts[network][host.address] = host
+
+    async def remove(self, network: str, host: ServedHost) -> None:
+        if network in self.served:
+            self.hosts[network].pop(host.address, None)
+
+    async def stop(self, network: str) -> None:
+        self.served.pop(network, None)
+        self.hosts.pop(network, None)
+
+    async def sweep(self, known: Iterable[str]) -> None:
+        for name in set(self.served) - set(known):
+            await self.stop(name)
+
+    async def close(self) -> None:
+        pass
 
 
 class FakeProbe:

@@ -15,11 +15,11 @@ from typing import Any, Self
 
 import httpx
 
-_SLOT = int(os.environ.get("LXDPY_TEST_SLOT", "1"))
+SLOT = int(os.environ.get("LXDPY_TEST_SLOT", "1"))
 """Checkouts whose tests run at the same time on one host have one each, from 1 to 8."""
 
-BRIDGE = f"lxdpyt{_SLOT}"
-GATEWAY = f"10.{200 + _SLOT}.0.1"
+BRIDGE = f"lxdpyt{SLOT}"
+GATEWAY = f"10.{200 + SLOT}.0.1"
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 60.0
@@ -86,7 +86,9 @@ class Daemon:
             with suppress(Failed):
                 self.wait(self.request("DELETE", url))
         assert self.get("/1.0/instances") == []
-        self.request("DELETE", f"/1.0/networks/{BRIDGE}")
+        for network in self.get("/1.0/networks?recursion=1"):
+            if network["managed"]:
+                self.request("DELETE", f"/1.0/networks/{network['name']}")
 
     def _check_descriptors(self) -> None:
         """What was opened for jobs is closed after them."""
@@ -118,7 +120,9 @@ class Daemon:
         left = [line for line in mounts if line.split()[4] != str(self.state_dir.parent)]
         left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{root}*")]
         left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"{root}*")]
-        left += [str(path) for path in Path("/sys/class/net").glob(BRIDGE)]
+        left += [str(path) for path in Path("/sys/class/net").glob(f"{BRIDGE}*")]
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        left += [line for line in tables.splitlines() if f"lxdpy_{BRIDGE}" in line]
         left += [str(path) for path in Path("/sys/class/net").glob("veth*") if _is_ours(path)]
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -242,4 +246,4 @@ def place() -> Iterator[Path]:
 def _is_ours(link: Path) -> bool:
     """Whether a veth hangs on the tests' bridge."""
     master = link / "master"
-    return master.is_symlink() and master.readlink().name == BRIDGE
+    return master.is_symlink() and master.readlink().name.startswith(BRIDGE)

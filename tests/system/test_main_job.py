@@ -11,7 +11,7 @@ import httpx
 import pytest
 from example_registry import ExampleRegistry
 
-from tests.system.daemon import GATEWAY, Daemon, place
+from tests.system.daemon import BRIDGE, GATEWAY, Daemon, place
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc, pytest.mark.overlay, pytest.mark.network, pytest.mark.registry]
 
@@ -110,8 +110,9 @@ def test_network(web: Daemon) -> None:
     assert web.run("web", "cat", "/etc/hostname")[1] == "web\n"
     assert web.run("web", "hostname")[1] == "web\n"
     assert web.run("web", "ip", "route")[1].startswith(f"default via {GATEWAY}")
-    (lease,) = web.get("/1.0/networks/lxdpyt1/leases")
+    lease, gateway = web.get(f"/1.0/networks/{BRIDGE}/leases")
     assert (lease["hostname"], lease["address"]) == ("web", address)
+    assert (gateway["type"], gateway["address"]) == ("gateway", GATEWAY)
 
 
 def test_state(web: Daemon) -> None:
@@ -198,8 +199,8 @@ def test_twenty_starts_at_once(daemon: Daemon) -> None:
     for envelope in made:
         daemon.wait(envelope)
     assert {entry["status"] for entry in daemon.get("/1.0/instances?recursion=1")} == {"Running"}
-    addresses = {lease["address"] for lease in daemon.get("/1.0/networks/lxdpyt1/leases")}
-    assert len(addresses) == 20
+    addresses = {lease["address"] for lease in daemon.get(f"/1.0/networks/{BRIDGE}/leases")}
+    assert len(addresses - {GATEWAY}) == 20
     stops = [daemon.put(f"/1.0/instances/{name}/state", {"action": "stop", "force": True}) for name in names]
     for envelope in stops:
         daemon.wait(envelope)

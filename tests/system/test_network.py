@@ -88,7 +88,7 @@ def host() -> Iterator[Namespace]:
     here = Namespace(None)
     yield here
     asyncio.run(HostNetwork().remove_bridge(BRIDGE.name))
-    assert "lxdpyt" not in here.sh("ip -br link; nft list ruleset")
+    assert BRIDGE.name not in here.sh("ip -br link; nft list ruleset")
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def test_bridge_on_the_host(host: Namespace) -> None:
 
 
 def test_without_nat_nothing_is_masqueraded(private: Namespace) -> None:
-    spec = BridgeSpec(BRIDGE.name, BRIDGE.ipv4_address, nat=False)
+    spec = BridgeSpec(BRIDGE.name, BRIDGE.ipv4_address, ipv4_nat=False)
     private.drive("asyncio.run(host.ensure_bridge(bridge))", spec)
     assert private.drive("print(in_place(bridge))", spec) == "True"
     assert not private.in_place()

@@ -13,7 +13,7 @@ from lxdpy.drivers.base import ExecSpec, ExitStatus, Limits
 from lxdpy.drivers.liblxc import cgroups
 from lxdpy.drivers.liblxc import limits as limiting
 from lxdpy.drivers.liblxc.files import LxcFiles
-from lxdpy.drivers.liblxc.process_end import ProcessEnd
+from lxdpy.drivers.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import BusyError, ConflictError, WorkerError
 from lxdpy.linux import process

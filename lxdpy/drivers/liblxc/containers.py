@@ -14,7 +14,7 @@ from lxdpy.drivers.base import ExitStatus, RunningContainer, StartSpec, StoppedR
 from lxdpy.drivers.liblxc import cgroups, limits
 from lxdpy.drivers.liblxc.container import QUERY_TIMEOUT_S, Container, Host, Identity, clear, read_exit
 from lxdpy.drivers.liblxc.files import LxcFiles, files_request
-from lxdpy.drivers.liblxc.process_end import ProcessEnd
+from lxdpy.drivers.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
 from lxdpy.linux.cgroup import cgroup_mounts

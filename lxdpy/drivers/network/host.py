@@ -7,34 +7,48 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import os
 import re
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lxdpy.drivers.base import BridgeSpec
+from lxdpy.drivers.base import BridgeSpec, BridgeState, HostInterface, LinkSpec
+from lxdpy.drivers.interfaces import usages
 from lxdpy.drivers.network import rules
-from lxdpy.drivers.network.messages import EnsureBridge, RemoveBridge, Request, encode_request, raise_reply
+from lxdpy.drivers.network.messages import (
+    EnsureBridge,
+    Plug,
+    RemoveBridge,
+    Request,
+    Unplug,
+    encode_request,
+    raise_reply,
+)
 from lxdpy.errors import InvalidRequestError, WorkerError
 from lxdpy.linux.netlink import NetlinkSocket
+from lxdpy.linux.netns import open_netns
 from lxdpy.linux.nfnetlink import (
     NF_DROP,
     NFPROTO_INET,
     NFPROTO_IPV4,
+    NFPROTO_IPV6,
     chain_policy,
     has_chain,
     netfilter_socket,
     rule_comments,
 )
-from lxdpy.linux.rtnetlink import IFF_UP, addresses, delete_link, link, route_socket
+from lxdpy.linux.rtnetlink import IFF_UP, Address, Link, addresses, delete_link, link, links, route_socket
 
 logger = logging.getLogger(__name__)
 
 HELPER = (sys.executable, "-I", "-m", "lxdpy.workers.network")
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+IP6_FORWARD = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+
+_PROTOCOLS = {"ip": NFPROTO_IPV4, "ip6": NFPROTO_IPV6}
 
 _BRIDGE_NAME = re.compile(r"(?!\.\.?$)[A-Za-z0-9_.-]{1,15}")
 
@@ -49,7 +63,7 @@ class HostNetwork:
         self._changing = threading.Lock()
 
     async def ensure_bridge(self, bridge: BridgeSpec) -> None:
-        """Make bridge, address, IPv4 forwarding and firewall rules as wanted; cheap when they are already.
+        """Make bridge, addresses, forwarding and firewall rules as wanted; cheap when they are already.
 
         A bridge that somebody else made is used, and gets the address besides its own. Forwarding is never switched off
         again: others may have come to need it. Raises InvalidRequestError, ConflictError (the name is another kind of
@@ -70,13 +84,46 @@ class HostNetwork:
         """Remove a veth that a dead container left; a missing one is fine. Raises WorkerError."""
         await asyncio.to_thread(_remove_link, name)
 
+    def interfaces(self) -> list[HostInterface]:
+        """Every interface of the host. Raises WorkerError."""
+        try:
+            with route_socket() as route:
+                found, known = links(route), addresses(route)
+            return [
+                HostInterface(usage, each.kind, _bridge_state(each, found) if each.kind == "bridge" else None)
+                for each, usage in zip(found, usages(found, known, None), strict=True)
+            ]
+        except OSError as exc:
+            raise WorkerError(f"Cannot list the host's interfaces: {exc}") from exc
+
+    async def plug(self, link: LinkSpec, init_pid: int) -> None:
+        """Put a NIC into a container. Raises ConflictError, NotFoundError, WorkerError."""
+        await asyncio.to_thread(self._visit, Plug, link, init_pid, f'Cannot plug in "{link.name}"')
+
+    async def unplug(self, link: LinkSpec, init_pid: int) -> None:
+        """Take a NIC out of a container. Raises WorkerError."""
+        if link.kind == "veth":
+            await self.remove_link(link.host_name)
+        else:
+            await asyncio.to_thread(self._visit, Unplug, link, init_pid, f'Cannot unplug "{link.name}"')
+
+    def _visit(self, kind: type[Plug] | type[Unplug], link: LinkSpec, init_pid: int, attempt: str) -> None:
+        try:
+            netns = open_netns(init_pid)
+        except OSError as exc:
+            raise WorkerError(f"{attempt}: the container has ended: {exc}") from exc
+        try:
+            self._change(kind(link, netns), attempt, (netns,))
+        finally:
+            os.close(netns)
+
     def _ensure(self, bridge: BridgeSpec) -> None:
         if in_place(bridge):
             return
-        logger.info("Setting up bridge %s with address %s", bridge.name, bridge.ipv4_address)
+        logger.info("Setting up bridge %s with address %s", bridge.name, bridge.ipv4_address or bridge.ipv6_address)
         self._change(EnsureBridge(bridge), f'Cannot set up bridge "{bridge.name}"')
 
-    def _change(self, request: Request, attempt: str) -> None:
+    def _change(self, request: Request, attempt: str, fds: tuple[int, ...] = ()) -> None:
         with self._changing:
             try:
                 done = subprocess.run(
@@ -85,6 +132,7 @@ class HostNetwork:
                     capture_output=True,
                     timeout=self._timeout_s,
                     check=False,
+                    pass_fds=fds,
                 )
             except subprocess.TimeoutExpired as exc:
                 raise WorkerError(f"{attempt}: the network helper did not end within {self._timeout_s:g} s") from exc
@@ -102,10 +150,10 @@ def in_place(bridge: BridgeSpec) -> bool:
     try:
         with route_socket() as route, netfilter_socket() as netfilter:
             return (
-                IP_FORWARD.read_bytes().strip() == b"1"
-                and _has_address(route, bridge)
+                _forwards(bridge)
+                and _has_link(route, bridge)
                 and has_chain(netfilter, NFPROTO_INET, rules.table_name(bridge.name), rules.marker_chain(bridge))
-                and _passes_filter(netfilter, bridge.name)
+                and all(_passes_filter(netfilter, bridge.name, family) for family in rules.families(bridge))
             )
     except OSError as exc:
         # Whatever it is, the helper meets it too and says what it means.
@@ -114,29 +162,60 @@ def in_place(bridge: BridgeSpec) -> bool:
         return False
 
 
-def _has_address(route: NetlinkSocket, bridge: BridgeSpec) -> bool:
-    found = link(route, bridge.name)
-    wanted = ipaddress.IPv4Interface(bridge.ipv4_address)
-    return (
-        found.kind == "bridge"
-        and bool(found.flags & IFF_UP)
-        and any(
-            (address.link_index, address.family) == (found.index, socket.AF_INET)
-            and (address.address, address.prefix) == (wanted.ip.packed, wanted.network.prefixlen)
-            for address in addresses(route)
-        )
+def _forwards(bridge: BridgeSpec) -> bool:
+    return all(
+        not address or path.read_bytes().strip() == b"1"
+        for address, path in ((bridge.ipv4_address, IP_FORWARD), (bridge.ipv6_address, IP6_FORWARD))
     )
 
 
-def _passes_filter(netfilter: NetlinkSocket, bridge: str) -> bool:
+def _has_link(route: NetlinkSocket, bridge: BridgeSpec) -> bool:
+    found = link(route, bridge.name)
+    if (
+        found.kind != "bridge"
+        or not found.flags & IFF_UP
+        or (bridge.mtu and found.mtu != bridge.mtu)
+        or (bridge.hwaddr and found.hwaddr.hex(":") != bridge.hwaddr.lower())
+    ):
+        return False
+    present = [address for address in addresses(route) if address.link_index == found.index]
+    return all(_has_address(present, address) for address in (bridge.ipv4_address, bridge.ipv6_address) if address)
+
+
+def _has_address(present: list[Address], address: str) -> bool:
+    wanted = ipaddress.ip_interface(address)
+    return any((found.address, found.prefix) == (wanted.ip.packed, wanted.network.prefixlen) for found in present)
+
+
+def _passes_filter(netfilter: NetlinkSocket, bridge: str, family: str) -> bool:
     """Whether iptables' chains, where they drop by policy, hold the bridge's accepts."""
+    protocol = _PROTOCOLS[family]
     for chains in ((rules.FORWARD_CHAIN, rules.DOCKER_CHAIN), (rules.INPUT_CHAIN,)):
-        if chain_policy(netfilter, NFPROTO_IPV4, rules.FILTER_TABLE, chains[0]) == NF_DROP and not any(
-            rules.comment(bridge) in rule_comments(netfilter, NFPROTO_IPV4, rules.FILTER_TABLE, chain)
-            for chain in chains
+        if chain_policy(netfilter, protocol, rules.FILTER_TABLE, chains[0]) == NF_DROP and not any(
+            rules.comment(bridge) in rule_comments(netfilter, protocol, rules.FILTER_TABLE, chain) for chain in chains
         ):
             return False
     return True
+
+
+def _bridge_state(bridge: Link, every: list[Link]) -> BridgeState:
+    directory = Path("/sys/class/net") / bridge.name / "bridge"
+    return BridgeState(
+        id=_word(directory / "bridge_id"),
+        stp=_word(directory / "stp_state") != "0",
+        forward_delay=int(_word(directory / "forward_delay")),
+        vlan_default=int(_word(directory / "default_pvid")),
+        vlan_filtering=_word(directory / "vlan_filtering") != "0",
+        ports=tuple(sorted(each.name for each in every if each.master_index == bridge.index)),
+    )
+
+
+def _word(path: Path) -> str:
+    """A file's word; "0" where there is no such file: a kernel without VLANs, a bridge that is gone."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return "0"
 
 
 def _remove_link(name: str) -> None:
@@ -152,10 +231,15 @@ def _remove_link(name: str) -> None:
 
 def _check(bridge: BridgeSpec) -> None:
     _check_name(bridge.name)
-    try:
-        ipaddress.IPv4Interface(bridge.ipv4_address)
-    except ValueError as exc:
-        raise InvalidRequestError(f'Invalid address "{bridge.ipv4_address}" of bridge "{bridge.name}": {exc}') from exc
+    for address, kind in (
+        (bridge.ipv4_address, ipaddress.IPv4Interface),
+        (bridge.ipv6_address, ipaddress.IPv6Interface),
+    ):
+        try:
+            if address:
+                kind(address)
+        except ValueError as exc:
+            raise InvalidRequestError(f'Invalid address "{address}" of bridge "{bridge.name}": {exc}') from exc
 
 
 def _check_name(name: str) -> None:

@@ -1,16 +1,23 @@
 """What the driver and its helper process (`lxdpy.workers.network`) say to each other: one JSON document each way.
 
-stdin   {"operation": "ensure_bridge" | "remove_bridge", "name": ..., "ipv4_address": ..., "nat": ...}
-stdout  {} when done, else {"error": "conflict" | "worker", "message": ...}
+stdin   {"operation": "ensure_bridge", "bridge": {...}}         fields of base.BridgeSpec
+        {"operation": "remove_bridge", "name": ...}
+        {"operation": "plug" | "unplug", "link": {...}, "netns": FD}   fields of base.LinkSpec; FD is inherited
+stdout  {} when done, else {"error": "conflict" | "not_found" | "worker", "message": ...}
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
-from lxdpy.drivers.base import BridgeSpec
-from lxdpy.errors import ConflictError, LxdpyError, WorkerError
+from lxdpy.drivers.base import BridgeSpec, LinkSpec
+from lxdpy.errors import ConflictError, LxdpyError, NotFoundError, WorkerError
 
-_ERRORS: dict[str, type[LxdpyError]] = {"conflict": ConflictError, "worker": WorkerError}
+_ERRORS: dict[str, type[LxdpyError]] = {
+    "conflict": ConflictError,
+    "not_found": NotFoundError,
+    "worker": WorkerError,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +34,61 @@ class RemoveBridge:
     name: str
 
 
-Request = EnsureBridge | RemoveBridge
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """Put a link into a network namespace, given as an inherited descriptor."""
+
+    link: LinkSpec
+    netns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unplug:
+    """Take a link out of a network namespace."""
+
+    link: LinkSpec
+    netns: int
+
+
+Request = EnsureBridge | RemoveBridge | Plug | Unplug
 
 
 def encode_request(request: Request) -> bytes:
     """As the helper reads it."""
-    if isinstance(request, RemoveBridge):
-        return json.dumps({"operation": "remove_bridge", "name": request.name}).encode()
-    bridge = request.bridge
-    document = {
-        "operation": "ensure_bridge",
-        "name": bridge.name,
-        "ipv4_address": bridge.ipv4_address,
-        "nat": bridge.nat,
-    }
+    document: dict[str, object]
+    match request:
+        case EnsureBridge(bridge):
+            document = {"operation": "ensure_bridge", "bridge": dataclasses.asdict(bridge)}
+        case RemoveBridge(name):
+            document = {"operation": "remove_bridge", "name": name}
+        case Plug(link, netns):
+            document = {"operation": "plug", "link": dataclasses.asdict(link), "netns": netns}
+        case Unplug(link, netns):
+            document = {"operation": "unplug", "link": dataclasses.asdict(link), "netns": netns}
     return json.dumps(document).encode()
 
 
 def decode_request(data: bytes) -> Request:
-    """Raises ValueError or KeyError for what the driver would not send."""
+    """Raises ValueError, KeyError or TypeError for what the driver would not send."""
     document = json.loads(data)
-    if document["operation"] == "remove_bridge":
-        return RemoveBridge(name=str(document["name"]))
-    if document["operation"] == "ensure_bridge":
-        return EnsureBridge(BridgeSpec(document["name"], document["ipv4_address"], bool(document["nat"])))
-    raise ValueError(f"unknown operation {document['operation']!r}")
+    match document["operation"]:
+        case "ensure_bridge":
+            return EnsureBridge(BridgeSpec(**document["bridge"]))
+        case "remove_bridge":
+            return RemoveBridge(name=str(document["name"]))
+        case "plug":
+            return Plug(_link(document["link"]), int(document["netns"]))
+        case "unplug":
+            return Unplug(_link(document["link"]), int(document["netns"]))
+        case operation:
+            raise ValueError(f"unknown operation {operation!r}")
 
 
 def encode_reply(error: LxdpyError | None) -> bytes:
     """As the driver reads it."""
     if error is None:
         return b"{}"
-    kind = "conflict" if isinstance(error, ConflictError) else "worker"
+    kind = next((kind for kind, cls in _ERRORS.items() if isinstance(error, cls)), "worker")
     return json.dumps({"error": kind, "message": str(error)}).encode()
 
 
@@ -67,3 +97,10 @@ def raise_reply(data: bytes) -> None:
     document = json.loads(data)
     if document:
         raise _ERRORS[document["error"]](document["message"])
+
+
+def _link(fields: dict[str, object]) -> LinkSpec:
+    addresses, gateways = fields.pop("addresses"), fields.pop("gateways")
+    assert isinstance(addresses, list)
+    assert isinstance(gateways, list)
+    return LinkSpec(**fields, addresses=tuple(addresses), gateways=tuple(gateways))  # type: ignore[arg-type]

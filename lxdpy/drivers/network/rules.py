@@ -2,9 +2,9 @@
 
     table inet lxdpy_BRIDGE                all ours: made and removed as a whole, in one transaction
         chain rules_FINGERPRINT            empty; says which version of the rules is in place
-        chain postrouting                  masquerade what leaves the bridge's network
+        chain postrouting                  masquerade what leaves the bridge's networks
 
-    table ip filter                        not ours: iptables' own, touched only where its policy is drop (docker, ufw)
+    table ip filter, ip6 filter            not ours: iptables' own, touched only where they drop by policy (docker, ufw)
         chain DOCKER-USER or FORWARD       accept what the bridge sends or gets    comment "lxdpy:BRIDGE"
         chain INPUT                        accept DHCP and DNS from the bridge     comment "lxdpy:BRIDGE"
 
@@ -62,22 +62,23 @@ def remove_own_table(bridge: str) -> list[Command]:
     return [_add(table), {"delete": table}]
 
 
-def forward_accepts(bridge: str, chain: str) -> list[Command]:
-    """Accept what the bridge sends and gets, before anything else in a chain of table `ip filter`."""
-    return [_insert_accept(bridge, chain, [_interface(key, bridge)]) for key in ("iifname", "oifname")]
+def forward_accepts(bridge: str, family: str, chain: str) -> list[Command]:
+    """Accept what the bridge sends and gets, before anything else in a chain of table `filter` of a family."""
+    return [_insert_accept(bridge, family, chain, [_interface(key, bridge)]) for key in ("iifname", "oifname")]
 
 
-def input_accepts(bridge: str) -> list[Command]:
-    """Accept DNS and DHCP from the bridge, before anything else."""
-    services = (("udp", 53), ("tcp", 53), ("udp", 67))
+def input_accepts(bridge: str, family: str) -> list[Command]:
+    """Accept DNS and DHCP from the bridge, and what IPv6 can't do without, before anything else."""
+    accepts = [[_port("udp", 53)], [_port("tcp", 53)], [_port("udp", 67 if family == "ip" else 547)]]
+    if family == "ip6":
+        accepts.append([_match("==", {"meta": {"key": "l4proto"}}, "ipv6-icmp")])
     return [
-        _insert_accept(bridge, INPUT_CHAIN, [_interface("iifname", bridge), _port(protocol, port)])
-        for protocol, port in services
+        _insert_accept(bridge, family, INPUT_CHAIN, [_interface("iifname", bridge), *matches]) for matches in accepts
     ]
 
 
 def remove_accepts(bridge: str, filter_rules: Iterable[dict[str, Any]]) -> list[Command]:
-    """Remove the bridge's rules from among those listed of table `ip filter`."""
+    """Remove the bridge's rules from among those listed of tables `filter`."""
     return [
         {"delete": {"rule": {key: rule[key] for key in ("family", "table", "chain", "handle")}}}
         for rule in filter_rules
@@ -85,12 +86,24 @@ def remove_accepts(bridge: str, filter_rules: Iterable[dict[str, Any]]) -> list[
     ]
 
 
+def families(bridge: BridgeSpec) -> tuple[str, ...]:
+    """nftables' families of what the bridge carries."""
+    wanted = (("ip", bridge.ipv4_address), ("ip6", bridge.ipv6_address))
+    return tuple(family for family, address in wanted if address)
+
+
 def _own_chains(bridge: BridgeSpec) -> list[dict[str, Any]]:
-    if not bridge.nat:
-        return []
     table = table_name(bridge.name)
-    network = ipaddress.IPv4Interface(bridge.ipv4_address).network
-    prefix = {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+    masquerades = [
+        _masquerade(protocol, ipaddress.ip_interface(address).network)
+        for protocol, address, nat in (
+            ("ip", bridge.ipv4_address, bridge.ipv4_nat),
+            ("ip6", bridge.ipv6_address, bridge.ipv6_nat),
+        )
+        if address and nat
+    ]
+    if not masquerades:
+        return []
     chain = {
         "family": "inet",
         "table": table,
@@ -100,20 +113,27 @@ def _own_chains(bridge: BridgeSpec) -> list[dict[str, Any]]:
         "prio": 100,
         "policy": "accept",
     }
-    expressions = [
-        _match("==", {"payload": {"protocol": "ip", "field": "saddr"}}, prefix),
-        _match("!=", {"payload": {"protocol": "ip", "field": "daddr"}}, prefix),
-        {"masquerade": None},
-    ]
     return [
         {"chain": chain},
-        {"rule": {"family": "inet", "table": table, "chain": "postrouting", "expr": expressions}},
+        *(
+            {"rule": {"family": "inet", "table": table, "chain": "postrouting", "expr": expressions}}
+            for expressions in masquerades
+        ),
     ]
 
 
-def _insert_accept(bridge: str, chain: str, matches: list[dict[str, Any]]) -> Command:
+def _masquerade(protocol: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> list[dict[str, Any]]:
+    prefix = {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+    return [
+        _match("==", {"payload": {"protocol": protocol, "field": "saddr"}}, prefix),
+        _match("!=", {"payload": {"protocol": protocol, "field": "daddr"}}, prefix),
+        {"masquerade": None},
+    ]
+
+
+def _insert_accept(bridge: str, family: str, chain: str, matches: list[dict[str, Any]]) -> Command:
     rule = {
-        "family": "ip",
+        "family": family,
         "table": FILTER_TABLE,
         "chain": chain,
         "expr": [*matches, {"accept": None}],

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
+from lxdpy.db.instances import Devices
 from lxdpy.drivers.base import (
     BindFile,
     Containers,
@@ -125,9 +126,10 @@ class Life:
         await self._images.ensure_layers(record)
         run = self._roster.process(runtime)
         config, devices = self._roster.expanded(runtime)
-        cards = await nics.prepare(self._networks, record, devices)
+        # A system is told its addresses by DHCP, as its image expects.
+        cards = await nics.prepare(self._networks, record, devices, asks=record.config_digest is None)
         idmap = self._id_map(runtime)
-        files = await asyncio.to_thread(self._network_files, record.name, cards.address, idmap.base if idmap else 0)
+        files = await asyncio.to_thread(self._network_files, record.name, cards, idmap.base if idmap else 0)
         spec = StartSpec(
             name=record.name,
             lxc_path=str(self._directories.root),
@@ -164,10 +166,12 @@ class Life:
         runtime.frozen = runtime.told = False
         self._watch(runtime, container)
 
-    def _network_files(self, name: str, address: str | None, owner: int) -> tuple[BindFile, ...]:
+    def _network_files(self, name: str, cards: nics.Cards, owner: int) -> tuple[BindFile, ...]:
         texts = {
-            "resolv.conf": network_files.resolv_conf(),
-            "hosts": network_files.hosts(name, address),
+            "resolv.conf": network_files.resolv_conf_of(cards.resolver.address, cards.resolver.domains)
+            if cards.resolver
+            else network_files.resolv_conf(),
+            "hosts": network_files.hosts(name, cards.address),
             "hostname": f"{name}\n",
         }
         self._directories.write_network_files(name, texts, owner)
@@ -323,6 +327,29 @@ class Life:
         runtime.frozen = False
         self._roster.on_change(runtime.record.name)
         self._announce("instance-resumed", f"/1.0/instances/{runtime.record.name}")
+
+    # ---- change
+
+    @asynccontextmanager
+    async def rewired(self, runtime: Runtime, after: Devices) -> AsyncIterator[Mapping[str, str]]:
+        """Bring an instance's NICs to a new set of expanded devices, at once while it runs; gives the `volatile.*` keys
+        to write ("" removes one). The caller holds the instance's lock; what it raises takes the change back. Raises
+        what plugging does."""
+        name = runtime.record.name
+        old, new = nics.cards_of(self._roster.expanded(runtime)[1]), nics.cards_of(after)
+        if old == new or runtime.container is None:
+            yield {}
+            for gone in old.keys() - new.keys():
+                await self._networks.detach(name, gone)
+            return
+        asks = runtime.record.config_digest is None
+        done = await nics.change(self._networks, runtime.record, runtime.container.init_pid, old, new, asks=asks)
+        try:
+            yield done.volatile
+        except BaseException:
+            await done.undo()
+            raise
+        await done.finish(new)
 
     # ---- the end
 

@@ -16,7 +16,7 @@ from lxdpy.config import Config
 from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import ImageRecord
-from lxdpy.db.instances import InstanceRecord
+from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import Containers, Probe, RunningContainer, Store
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import Progress
@@ -80,6 +80,7 @@ class InstanceService:
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
         storage.add_users(self._storage_users)
+        networks.add_users(self._network_users)
         images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -228,6 +229,13 @@ class InstanceService:
             return InstanceState(runtime.status, container.init_pid, container.started_at, None, None)
         return InstanceState(runtime.status, 0, None, runtime.exit, None)
 
+    def _network_users(self) -> Iterator[tuple[str, Devices]]:
+        """Paths of all that has devices, with these."""
+        for name, runtime in self._runtimes.items():
+            yield f"/1.0/instances/{name}", self._roster.expanded(runtime)[1]
+        for profile in self._profiles.all():
+            yield f"/1.0/profiles/{profile.name}", profile.devices
+
     # ---- making and deleting
 
     def reserve(self, new: NewInstance) -> NewInstance:
@@ -325,7 +333,8 @@ class InstanceService:
     async def _delete(self, runtime: Runtime) -> None:
         name = runtime.record.name
         await self._roster.remove(runtime)
-        self._networks.forget(name)
+        if leases := self._networks.forget(name):
+            self._spawn(self._networks.withdraw(leases))
         self._announce("instance-deleted", f"/1.0/instances/{name}")
         if not self._images.has(runtime.record.fingerprint):
             self._spawn(self._images.collect())
@@ -335,7 +344,8 @@ class InstanceService:
     # ---- changing
 
     async def update(self, name: str, wanted: Callable[[Instance], InstanceSettings]) -> None:
-        """Replace what a client may write; limits apply at once, what else concerns the container at its next start.
+        """Replace what a client may write; limits and NICs change at once, what else concerns the container at its next
+        start.
 
         `wanted` is asked while nothing else changes the instance; what it raises is raised. Raises NotFoundError,
         InvalidRequestError, UnsupportedError.
@@ -346,15 +356,16 @@ class InstanceService:
             settings.check_devices(new.devices)
             for profile in new.profiles:
                 self._profiles.get(profile)
-            expanded, _ = self._profiles.expand(new.profiles, new.config, new.devices)
-            async with self._life.limited(runtime, expanded):
+            expanded, devices = self._profiles.expand(new.profiles, new.config, new.devices)
+            async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as volatile:
+                running = runtime.container is not None
                 await self._roster.change(
                     runtime,
                     lambda record: dataclasses.replace(
                         record,
                         description=new.description,
                         ephemeral=new.ephemeral,
-                        config=_daemons_own(record.config, running=runtime.container is not None, given=new.config),
+                        config=_merged(_daemons_own(record.config, running=running, given=new.config), volatile),
                         devices=new.devices,
                         profiles=new.profiles,
                     ),
@@ -415,6 +426,12 @@ class InstanceService:
         self._background.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             logger.error("A background job failed", exc_info=exc)
+
+
+def _merged(config: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """A configuration with changes; an empty value removes a key."""
+    gone = {key for key, value in changes.items() if not value}
+    return {key: value for key, value in {**config, **changes}.items() if key not in gone}
 
 
 def _daemons_own(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:

@@ -32,7 +32,19 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z", re.IGNORECASE)
 _REAL_TIME = re.compile(r"(?:SIG)?RT(MIN\+|MAX-)(\d+)\Z")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _FREE = ("user.", "image.")
-_NIC_KEYS = {"type", "name", "network", "nictype", "parent", "hwaddr", "ipv4.address", "host_name", "mtu"}
+_NIC_KEYS = {
+    "type",
+    "name",
+    "network",
+    "nictype",
+    "parent",
+    "hwaddr",
+    "ipv4.address",
+    "ipv6.address",
+    "host_name",
+    "mtu",
+}
+_NIC_TYPES = ("bridged", "macvlan", "p2p", "physical")
 _DISK_KEYS = {"type", "path", "pool"}
 
 
@@ -162,10 +174,19 @@ def check_devices(devices: Devices) -> None:
 
 def _check_nic(name: str, device: Mapping[str, str]) -> None:
     _check_keys(name, device, _NIC_KEYS)
-    if device.get("nictype", "bridged") != "bridged":
-        raise UnsupportedError(f'Invalid device "{name}": nictype "{device["nictype"]}" is not supported')
-    if not (device.get("network") or device.get("parent")):
-        raise InvalidRequestError(f'Invalid device "{name}": a nic needs "network"')
+    kind = device.get("nictype", "bridged")
+    if kind not in _NIC_TYPES:
+        raise UnsupportedError(f'Invalid device "{name}": nictype {kind!r:.50} is not supported')
+    if device.get("network"):
+        if other := device.keys() & {"nictype", "parent"}:
+            raise InvalidRequestError(f'Invalid device "{name}": "{min(other)}" can\'t be used with "network"')
+    elif kind == "p2p":
+        if "parent" in device:
+            raise InvalidRequestError(f'Invalid device "{name}": a p2p nic has no parent')
+    elif not device.get("parent"):
+        raise InvalidRequestError(f'Invalid device "{name}": a nic needs "network", or "nictype" and "parent"')
+    elif not _INTERFACE.match(device["parent"]):
+        raise InvalidRequestError(f'Invalid device "{name}": bad parent {device["parent"]!r:.50}')
     for key, value in (("name", device.get("name", name)), ("host_name", device.get("host_name", "x"))):
         if not _INTERFACE.match(value) or value in (".", ".."):
             raise InvalidRequestError(
@@ -173,13 +194,14 @@ def _check_nic(name: str, device: Mapping[str, str]) -> None:
             )
     if "hwaddr" in device and not _MAC.match(device["hwaddr"]):
         raise InvalidRequestError(f'Invalid device "{name}": bad hwaddr {device["hwaddr"]!r:.50}')
-    if "mtu" in device and not (device["mtu"].isascii() and device["mtu"].isdigit()):
+    if "mtu" in device and not re.fullmatch(r"[0-9]{2,5}", device["mtu"]):
         raise InvalidRequestError(f'Invalid device "{name}": bad mtu {device["mtu"]!r:.50}')
-    if "ipv4.address" in device:
+    for key, parse in (("ipv4.address", ipaddress.IPv4Address), ("ipv6.address", ipaddress.IPv6Address)):
         try:
-            ipaddress.IPv4Address(device["ipv4.address"])
+            if device.get(key):
+                parse(device[key])
         except ValueError as exc:
-            raise InvalidRequestError(f'Invalid device "{name}": ipv4.address: {exc}') from exc
+            raise InvalidRequestError(f'Invalid device "{name}": {key}: {exc}') from exc
 
 
 def _check_keys(name: str, device: Mapping[str, str], known: set[str]) -> None:

@@ -1,6 +1,7 @@
 """What a container without a DHCP client is told of its network: resolv.conf, hosts, hostname."""
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 # systemd-resolved's stub listens on the host's loopback; its upstream servers are in this file.
@@ -18,6 +19,11 @@ def resolv_conf(candidates: tuple[Path, ...] = _RESOLV_CONFS) -> str:
         if any(line.split()[:1] == ["nameserver"] for line in kept):
             return "\n".join(kept) + "\n"
     return "# The host has no name server that a container could reach.\n"
+
+
+def resolv_conf_of(address: str, domains: Iterable[str]) -> str:
+    """A resolver configuration that asks one name server alone: another might not know the names that it knows."""
+    return f"search {' '.join(domains)}\nnameserver {address}\n"
 
 
 def hosts(name: str, address: str | None) -> str:

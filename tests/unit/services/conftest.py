@@ -15,7 +15,7 @@ from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
-from tests.fakes.drivers import FakeContainers, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
+from tests.fakes.drivers import FakeContainers, FakeLeaseServer, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Host:
     containers: FakeContainers
     network_host: FakeNetworkHost
     server_config: ServerConfig
+    lease_server: FakeLeaseServer
     images: ImageService
     networks: NetworkService
     storage: StorageService
@@ -45,10 +46,10 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
     def announce(action: str, source: str, context: object = None) -> None:
         events.append((action, source))
 
-    network_host = FakeNetworkHost()
     server_config = ServerConfig(database, announce, architectures.of_host())
+    network_host, lease_server = FakeNetworkHost(), FakeLeaseServer()
     images = ImageService(config, database, store, registry, announce)
-    networks = NetworkService(config, database, network_host, announce)
+    networks = NetworkService(config, database, network_host, lease_server, announce)
     storage = StorageService(config, database, announce)
     instances = InstanceService(
         config,
@@ -75,6 +76,7 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         containers,
         network_host,
         server_config,
+        lease_server,
         images,
         networks,
         storage,
@@ -98,6 +100,7 @@ def play(tmp_path: Path) -> Callable[..., None]:
                 await scenario(host)
             finally:
                 await host.instances.close()
+                await host.networks.close()
                 host.database.close()
 
         for scenario in scenarios:

@@ -14,7 +14,7 @@ from lxdpy.errors import BusyError, ConflictError, LxdpyError, WorkerError
 
 
 @pytest.mark.parametrize(
-    "request_", [EnsureBridge(BridgeSpec("lxdpybr0", "10.76.0.1/16", nat=False)), RemoveBridge("lxdpybr0")]
+    "request_", [EnsureBridge(BridgeSpec("lxdpybr0", "10.76.0.1/16", ipv4_nat=False)), RemoveBridge("lxdpybr0")]
 )
 def test_requests_survive_a_round_trip(request_: Request) -> None:
     assert decode_request(encode_request(request_)) == request_

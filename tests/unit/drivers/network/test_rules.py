@@ -33,7 +33,7 @@ def test_masquerade_is_for_what_leaves_the_network() -> None:
 
 
 def test_without_nat_only_the_marker() -> None:
-    commands = rules.own_table(BridgeSpec("lxdpybr0", "10.76.0.1/16", nat=False))
+    commands = rules.own_table(BridgeSpec("lxdpybr0", "10.76.0.1/16", ipv4_nat=False))
     assert [kind for _, kind in verbs(commands)] == ["table", "table", "table", "chain"]
 
 
@@ -42,7 +42,7 @@ def test_without_nat_only_the_marker() -> None:
     [
         BridgeSpec("lxdpybr0", "10.77.0.1/16"),
         BridgeSpec("lxdpybr0", "10.76.0.1/17"),
-        BridgeSpec("lxdpybr0", "10.76.0.1/16", nat=False),
+        BridgeSpec("lxdpybr0", "10.76.0.1/16", ipv4_nat=False),
     ],
 )
 def test_marker_tells_versions_apart(other: BridgeSpec) -> None:
@@ -60,6 +60,6 @@ def test_only_rules_of_this_bridge_are_removed() -> None:
 
 
 def test_accepts_carry_the_comment_they_are_found_by() -> None:
-    commands = rules.forward_accepts("lxdpybr0", rules.DOCKER_CHAIN) + rules.input_accepts("lxdpybr0")
+    commands = rules.forward_accepts("lxdpybr0", "ip", rules.DOCKER_CHAIN) + rules.input_accepts("lxdpybr0", "ip")
     assert {command["insert"]["rule"]["comment"] for command in commands} == {"lxdpy:lxdpybr0"}
     assert [command["insert"]["rule"]["chain"] for command in commands] == ["DOCKER-USER"] * 2 + ["INPUT"] * 3

@@ -21,7 +21,11 @@ def test_addresses_are_given_in_order_and_kept(play: Play) -> None:
         assert len(host.network_host.bridges) == 1
 
     async def second(host: Host) -> None:
-        assert host.networks.get("lxdpybr0").used_by == ("a", "b")
+        assert host.networks.get("lxdpybr0").used_by == (
+            "/1.0/instances/a",
+            "/1.0/instances/b",
+            "/1.0/profiles/default",
+        )
         await create(host, "c")
         assert host.networks.leases("lxdpybr0")[-1].address == "10.76.0.4"
 
@@ -49,7 +53,7 @@ def test_a_pinned_address(play: Play) -> None:
 def test_a_network_in_use_stays(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await create(host, "a")
-        with pytest.raises(ConflictError, match="in use by a"):
+        with pytest.raises(ConflictError, match="in use by /1"):
             await host.networks.delete("lxdpybr0")
         with pytest.raises(NotFoundError):
             await host.networks.delete("other")
