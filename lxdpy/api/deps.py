@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastapi import Request, WebSocket
 from pydantic import BaseModel, ValidationError
 
-from lxdpy.errors import ConflictError, InvalidRequestError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.project import DEFAULT, qualify
 
 if TYPE_CHECKING:
     from lxdpy.config import Config
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lxdpy.services.images import ImageService
     from lxdpy.services.instances import InstanceService, Profiles
     from lxdpy.services.networks import NetworkService
+    from lxdpy.services.projects import ProjectService
     from lxdpy.services.server_config import ServerConfig
     from lxdpy.services.storage import StorageService
 
@@ -39,6 +41,7 @@ class Services:
     images: "ImageService"
     instances: "InstanceService"
     networks: "NetworkService"
+    projects: "ProjectService"
     profiles: "Profiles"
     hardware: "Hardware"
     storage: "StorageService"
@@ -120,9 +123,30 @@ def flag(request: Request, name: str) -> bool:
 
 def project(connection: Request | WebSocket) -> str:
     """`project=`; empty or absent is "default"."""
-    return connection.query_params.get("project") or "default"
+    return connection.query_params.get("project") or DEFAULT
+
+
+def projects(request: Request) -> str | None:
+    """The project that a list is asked of; None for all. Raises InvalidRequestError when both are asked for."""
+    if not flag(request, "all-projects"):
+        return project(request)
+    if request.query_params.get("project"):
+        raise InvalidRequestError("Cannot specify a project when requesting all projects")
+    return None
+
+
+def instance_name(connection: Request | WebSocket) -> str:
+    """The instance that the path and `project=` name, by its name below the API (`lxdpy.project`).
+
+    Raises NotFoundError for what can't be a name.
+    """
+    plain: str = connection.path_params["name"]
+    try:
+        return qualify(project(connection), plain)
+    except InvalidRequestError:
+        raise NotFoundError(f"Instance {plain!r:.100} not found") from None
 
 
 def in_project(connection: Request | WebSocket) -> bool:
-    """Whether a list may show anything: all that is here belongs to project "default"."""
-    return project(connection) == "default" or connection.query_params.get("all-projects", "").lower() in ("true", "1")
+    """Whether a list of what no project has but "default" may show anything."""
+    return project(connection) == DEFAULT or connection.query_params.get("all-projects", "").lower() in ("true", "1")

@@ -1,11 +1,16 @@
-"""What happens to every request before routing: the requestor is noted, changes are logged, old paths are renamed."""
+"""What happens to every request before routing.
+
+Requestor and project are noted, changes are logged, old paths are renamed.
+"""
 
 import logging
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lxdpy.api.peer import peer_of
-from lxdpy.operations import current_requestor
+from lxdpy.operations import current_project, current_requestor
+from lxdpy.project import DEFAULT
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +33,8 @@ class Edge:
         if peer is not None:
             # Each request runs in a task of its own, and so in a context of its own.
             current_requestor.set(peer.requestor)
+        if query := scope["query_string"]:
+            current_project.set(parse_qs(query.decode("latin-1")).get("project", [DEFAULT])[-1])
         path: str = scope["path"]
         if scope["type"] == "http" and scope["method"] not in _READS:
             # %r: a path may hold anything, and a log line is one line.

@@ -38,6 +38,7 @@ from lxdpy.services import architectures
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.projects import ProjectService
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
 
@@ -86,14 +87,27 @@ async def _serve(settings: Config, group: str) -> None:
         stack.callback(probe.close)
 
         server_config = ServerConfig(database, events.lifecycle, architectures.of_host())
-        profiles = Profiles(settings.network.bridge)
+        projects = ProjectService(database, events.lifecycle)
+        profiles = Profiles(database, projects, events.lifecycle, settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), Dnsmasq(settings.state_dir), events.lifecycle)
         storage = StorageService(settings, database, events.lifecycle)
         instances = InstanceService(
-            settings, database, store, containers, probe, images, networks, storage, profiles, events.lifecycle
+            settings,
+            database,
+            store,
+            containers,
+            probe,
+            images,
+            networks,
+            storage,
+            projects,
+            profiles,
+            events.lifecycle,
         )
         await server_config.load()
+        await projects.load()
+        await profiles.load()
         await images.load()
         await networks.load()
         stack.push_async_callback(networks.close)
@@ -108,6 +122,7 @@ async def _serve(settings: Config, group: str) -> None:
                 images=images,
                 instances=instances,
                 networks=networks,
+                projects=projects,
                 profiles=profiles,
                 hardware=HostResources(),
                 storage=storage,

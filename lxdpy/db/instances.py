@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lxdpy.oci.digest import Digest
+from lxdpy.project import split
 
 Devices = Mapping[str, Mapping[str, str]]
 
@@ -15,6 +16,7 @@ class InstanceRecord:
     """One instance as it was asked for; what it inherits from image and profiles is computed."""
 
     name: str
+    """Unique on this host; `lxdpy.project` says how the project is part of it."""
     architecture: str
     description: str
     ephemeral: bool
@@ -32,6 +34,16 @@ class InstanceRecord:
     blobs: tuple[Digest, ...]
     rw: str
     """Name of its writable layer, a directory in its own: `rw-HEX`, or `rw` as earlier versions made it."""
+
+    @property
+    def project(self) -> str:
+        """The project it is in."""
+        return split(self.name)[0]
+
+    @property
+    def plain_name(self) -> str:
+        """Its name within its project: what clients and the instance itself see."""
+        return split(self.name)[1]
 
     @property
     def manifest_digest(self) -> Digest:

@@ -110,6 +110,26 @@ _STEPS = (
         config      TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE projects (
+        name        TEXT PRIMARY KEY,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO projects VALUES (
+        'default', 'Default lxdpy project',
+        '{"features.images": "true", "features.networks": "true", "features.profiles": "true",'
+        || ' "features.storage.volumes": "true"}'
+    );
+    CREATE TABLE profiles (
+        project     TEXT NOT NULL REFERENCES projects (name) ON DELETE CASCADE ON UPDATE CASCADE,
+        name        TEXT NOT NULL,
+        description TEXT NOT NULL,
+        config      TEXT NOT NULL,
+        devices     TEXT NOT NULL,
+        PRIMARY KEY (project, name)
+    ) STRICT;
+    """,
 )
 
 

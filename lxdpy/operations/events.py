@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from lxdpy.project import DEFAULT, project_of_url
+
 QUEUE_SIZE = 1024
 
 
@@ -37,6 +39,9 @@ class Requestor:
 
 current_requestor: ContextVar[Requestor | None] = ContextVar("current_requestor", default=None)
 """Set by the HTTP edge for each request; jobs started by the request inherit it."""
+
+current_project: ContextVar[str] = ContextVar("current_project", default=DEFAULT)
+"""Set by the HTTP edge for each request: operations that the request starts belong to it."""
 
 
 def timestamp() -> str:
@@ -85,7 +90,7 @@ class Events:
 
     @contextmanager
     def subscribe(
-        self, types: Iterable[EventType] = tuple(EventType), *, project: str | None = "default"
+        self, types: Iterable[EventType] = tuple(EventType), *, project: str | None = DEFAULT
     ) -> Iterator[Subscription]:
         """Listen to `types` of `project` (None: of every project) while the block runs."""
         subscription = Subscription(frozenset(types), project)
@@ -95,7 +100,7 @@ class Events:
         finally:
             self._subscriptions.discard(subscription)
 
-    def publish(self, kind: EventType, metadata: Mapping[str, object], *, project: str | None = "default") -> None:
+    def publish(self, kind: EventType, metadata: Mapping[str, object], *, project: str | None = DEFAULT) -> None:
         """Tell every listener; JSON is rendered once, and not at all when nobody listens."""
         listeners = [entry for entry in self._subscriptions if entry.wants(kind, project)]
         if not listeners:
@@ -114,7 +119,7 @@ class Events:
         context: Mapping[str, object] | None = None,
         requestor: Requestor | None = None,
     ) -> None:
-        """Tell that `action` (`instance-started`) happened to `source` (an API path).
+        """Tell that `action` (`instance-started`) happened to `source`, an API path that tells the project.
 
         Without a requestor it is the one of the request that this code runs for.
         """
@@ -123,7 +128,7 @@ class Events:
             metadata["context"] = context
         if who := requestor or current_requestor.get():
             metadata["requestor"] = {"username": who.username, "protocol": who.protocol, "address": who.address}
-        self.publish(EventType.LIFECYCLE, metadata)
+        self.publish(EventType.LIFECYCLE, metadata, project=project_of_url(source))
 
     def close(self) -> None:
         """End every subscription: the daemon stops."""

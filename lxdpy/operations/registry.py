@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from lxdpy.errors import InvalidRequestError, LxdpyError, NotFoundError, ShuttingDownError
-from lxdpy.operations.events import Events, EventType, timestamp
+from lxdpy.operations.events import Events, EventType, current_project, timestamp
 from lxdpy.operations.operation import Operation
 from lxdpy.operations.progress import OperationProgress
 from lxdpy.operations.status import Status
@@ -39,17 +39,24 @@ class Operations:
         resources: Mapping[str, Sequence[str]],
         metadata: Mapping[str, object] | None = None,
         cancellable: bool = False,
-        project: str = "default",
+        project: str | None = None,
         sockets: Sockets | None = None,
     ) -> Operation:
         """Run `run` in the background; with `sockets` it is a websocket operation.
+
+        It belongs to `project`, or to the project of the request that it is started for.
 
         Raises ShuttingDownError once `drain` has been called.
         """
         if self._draining:
             raise ShuttingDownError(f"Cannot start operation ({description}): the daemon is shutting down")
         operation = Operation(
-            description, resources, dict(metadata) if metadata else None, cancellable, project, sockets
+            description,
+            resources,
+            dict(metadata) if metadata else None,
+            cancellable,
+            project or current_project.get(),
+            sockets,
         )
         self._operations[operation.id] = operation
         self._publish(operation)

@@ -18,7 +18,6 @@ from lxdpy.api import openapi
 from lxdpy.api.server import server_config
 from lxdpy.config import NetworkConfig
 from lxdpy.drivers.resources import HostResources
-from lxdpy.services.instances import Profiles
 from tests.fakes.api_server import api_app
 from tests.fakes.drivers import FakeContainers, FakeRegistry, FakeStore, image_documents
 from tests.unit.services.conftest import build
@@ -42,9 +41,10 @@ async def _serve(directory: Any, ready: threading.Event, found: dict[str, Any]) 
         instances=host.instances,
         networks=host.networks,
         storage=host.storage,
-        profiles=Profiles(host.config.network.bridge),
         hardware=HostResources(),
         server_config=host.server_config,
+        projects=host.projects,
+        profiles=host.profiles,
     )
     host.registry.images["docker.io/library/app:latest"] = image_documents()
     config = server_config(app)
@@ -100,6 +100,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             "/1.0/operations": {"id": "none"},
             "/1.0/profiles": {"name": "default"},
             "/1.0/storage-pools": {"pool": "default"},
+            "/1.0/projects": {"name": "default"},
         }
         yield Target(found["url"], known)
     finally:

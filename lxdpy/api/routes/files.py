@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lxdpy.api import envelope
-from lxdpy.api.deps import services
+from lxdpy.api.deps import instance_name, services
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import files as schema
 from lxdpy.errors import InvalidRequestError, WorkerError
@@ -28,7 +28,7 @@ _PART = 1 << 20
 async def get_file(request: Request) -> Response:
     """A file's content, a directory's names (JSON) or a link's target; X-LXD-type says which."""
     path = _path(request)
-    found = await services(request).instances.files.read(request.path_params["name"], path)
+    found = await services(request).instances.files.read(instance_name(request), path)
     headers = schema.headers(found.status)
     if found.names is not None:
         answer = envelope.sync([schema.shown(name) for name in found.names])
@@ -43,7 +43,7 @@ async def get_file(request: Request) -> Response:
 @router.head(_PATH, **documented(media_type=_OCTETS, description="Headers alone", query=_QUERY))
 async def head_file(request: Request) -> Response:
     """What is at a path, without what is in it."""
-    status = await services(request).instances.files.status(request.path_params["name"], _path(request))
+    status = await services(request).instances.files.status(instance_name(request), _path(request))
     return Response(headers=schema.headers(status), media_type=_OCTETS)
 
 
@@ -52,14 +52,14 @@ async def post_file(request: Request) -> Response:
     """Write a file, or make a directory or a symbolic link (X-LXD-type). The body is the content, or the target."""
     path = _path(request)
     new = schema.new_file(request.headers)
-    await services(request).instances.files.write(request.path_params["name"], path, new, request.stream())
+    await services(request).instances.files.write(instance_name(request), path, new, request.stream())
     return envelope.empty()
 
 
 @router.delete(_PATH, **documented(query=_QUERY))
 async def delete_file(request: Request) -> Response:
     """Delete a file or an empty directory."""
-    await services(request).instances.files.delete(request.path_params["name"], _path(request))
+    await services(request).instances.files.delete(instance_name(request), _path(request))
     return envelope.empty()
 
 

@@ -4,7 +4,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from lxdpy.api import envelope, filtering
-from lxdpy.api.deps import body, flag, in_project, integer, recursion, services, while_connected
+from lxdpy.api.deps import body, flag, instance_name, integer, project, projects, recursion, services, while_connected
 from lxdpy.api.edge import instances_prefix
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
@@ -12,6 +12,7 @@ from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
+from lxdpy.project import instance_url, plain_name
 from lxdpy.services.instances import Action, Instance, InstanceSettings
 
 router = Router()
@@ -20,7 +21,7 @@ _TEXT = "text/plain; charset=utf-8"
 _LISTS = {
     "recursion": "0: URLs; 1: objects; 2: objects with their state",
     "filter": "as LXD's, e.g. `status eq running and config.user.role eq web`",
-    "project": 'only "default" holds instances',
+    "project": "empty: default",
     "all-projects": "true: of every project",
 }
 
@@ -30,14 +31,13 @@ async def get_instances(request: Request) -> Response:
     """Every instance."""
     found = services(request)
     depth = recursion(request)
-    names = found.instances.names() if in_project(request) else []
+    names = found.instances.names(projects(request))
     clauses = filtering.parse(request.query_params.get("filter"))
     if clauses:
-        objects = [schema.render(found.instances.get(name)) for name in names]
-        names = [str(found["name"]) for found in filtering.select(clauses, objects)]
+        names = [name for name in names if filtering.matches(clauses, schema.render(found.instances.get(name)))]
     if depth == 0:
         prefix = instances_prefix(request.scope)
-        return envelope.sync([f"{prefix}/{name}" for name in names])
+        return envelope.sync([instance_url(name, prefix=prefix) for name in names])
     rendered = views(request)
     states = found.instances.states() if depth >= 2 and names else {}
     return envelope.sync_list([rendered.instance(name, states.get(name)) for name in names])
@@ -51,7 +51,7 @@ async def post_instances(request: Request) -> Response:
     if request.query_params.get("target"):
         raise InvalidRequestError("Target only allowed when clustered")
     found = services(request)
-    new = found.instances.reserve(schema.new_instance(await body(request, schema.InstancesPost)))
+    new = found.instances.reserve(schema.new_instance(await body(request, schema.InstancesPost), project(request)))
     try:
         image = await found.images.find(new.source)
 
@@ -71,7 +71,7 @@ async def post_instances(request: Request) -> Response:
 async def get_instance(request: Request) -> Response:
     """One instance."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     version = etag(schema.writable(found.instances.get(name)))
     state = found.instances.state(name) if recursion(request) else None
     return envelope.sync_rendered(views(request).instance(name, state), etag=version)
@@ -81,7 +81,7 @@ async def get_instance(request: Request) -> Response:
 async def put_instance(request: Request) -> Response:
     """Replace what may be written; it applies at the next start."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     new = schema.replaced(await body(request, schema.InstancePut))
 
     def wanted(current: Instance) -> InstanceSettings:
@@ -101,7 +101,7 @@ async def put_instance(request: Request) -> Response:
 async def patch_instance(request: Request) -> Response:
     """Change a part of what may be written; an empty value removes a key."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     found.instances.get(name)
     patch = await body(request, schema.InstancePatch)
 
@@ -117,7 +117,7 @@ async def patch_instance(request: Request) -> Response:
 async def delete_instance(request: Request) -> Response:
     """Delete a stopped instance and everything it wrote."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     found.instances.check_delete(name)
 
     async def run(progress: Progress) -> None:
@@ -131,7 +131,7 @@ async def delete_instance(request: Request) -> Response:
 @router.get("/1.0/instances/{name}/state", **documented(schema.InstanceState))
 async def get_state(request: Request) -> Response:
     """What an instance does and uses right now."""
-    return envelope.sync(schema.render_state(services(request).instances.state(request.path_params["name"])))
+    return envelope.sync(schema.render_state(services(request).instances.state(instance_name(request))))
 
 
 _DESCRIPTIONS = {
@@ -147,7 +147,7 @@ _DESCRIPTIONS = {
 async def put_state(request: Request) -> Response:
     """Start, stop, restart, freeze or unfreeze an instance."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     wanted = await body(request, schema.InstanceStatePut)
     try:
         action = Action(wanted.action)
@@ -171,7 +171,7 @@ async def put_state(request: Request) -> Response:
 async def wait_instance(request: Request) -> Response:
     """Wait until an instance is stopped, or the time is over: `status` says which (extension instance_exit_status)."""
     timeout = integer(request, "timeout", -1)
-    waiting = services(request).instances.wait(request.path_params["name"], None if timeout < 0 else timeout)
+    waiting = services(request).instances.wait(instance_name(request), None if timeout < 0 else timeout)
     state = await while_connected(request, waiting)
     return envelope.sync(schema.render_exit(state))
 
@@ -180,7 +180,7 @@ async def wait_instance(request: Request) -> Response:
 async def post_exec(request: Request) -> Response:
     """Run a command in a running instance."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     session = found.instances.exec(name, schema.exec_request(await body(request, schema.InstanceExecPost)))
     operation = found.operations.start(
         "Executing command",
@@ -202,7 +202,7 @@ async def post_exec(request: Request) -> Response:
 )
 async def get_console(request: Request) -> Response:
     """The console log: stdout and stderr of the instance's process."""
-    console = services(request).instances.console_log(request.path_params["name"])
+    console = services(request).instances.console_log(instance_name(request))
     tail = integer(request, "tail", -1)
     text = console.read(None if tail < 0 else tail, follow=flag(request, "follow"))
     return StreamingResponse(text, media_type=_TEXT)
@@ -212,7 +212,7 @@ async def get_console(request: Request) -> Response:
 async def post_console(request: Request) -> Response:
     """Attach to the terminal of the instance's process, by websockets `0` and `control`."""
     found = services(request)
-    name = request.path_params["name"]
+    name = instance_name(request)
     wanted = await body(request, schema.InstanceConsolePost)
     schema.check_console_type(wanted)
     session = found.instances.attach(name, wanted.width or 0, wanted.height or 0, force=bool(wanted.force))
@@ -229,16 +229,17 @@ async def post_console(request: Request) -> Response:
 @router.delete("/1.0/instances/{name}/console", **documented())
 async def delete_console(request: Request) -> Response:
     """Empty the console log."""
-    await services(request).instances.clear_console(request.path_params["name"])
+    await services(request).instances.clear_console(instance_name(request))
     return envelope.empty()
 
 
 @router.get("/1.0/instances/{name}/logs", **documented(list[str]))
 async def get_logs(request: Request) -> Response:
     """Log files: liblxc's, and recorded output of commands."""
-    name = request.path_params["name"]
+    name = instance_name(request)
     files = await services(request).instances.log_files(name)
-    return envelope.sync([f"{instances_prefix(request.scope)}/{name}/logs/{file}" for file in files])
+    prefix = instances_prefix(request.scope)
+    return envelope.sync([instance_url(name, "logs", file, prefix=prefix) for file in files])
 
 
 @router.get(
@@ -247,20 +248,20 @@ async def get_logs(request: Request) -> Response:
 )
 async def get_log(request: Request) -> Response:
     """One log file."""
-    data = await services(request).instances.read_log(request.path_params["name"], request.path_params["file"])
+    data = await services(request).instances.read_log(instance_name(request), request.path_params["file"])
     return StreamingResponse(data, media_type="application/octet-stream")
 
 
 @router.delete("/1.0/instances/{name}/logs/{file}", **documented())
 async def delete_log(request: Request) -> Response:
     """Delete the recorded output of a command."""
-    await services(request).instances.delete_log(request.path_params["name"], request.path_params["file"])
+    await services(request).instances.delete_log(instance_name(request), request.path_params["file"])
     return envelope.empty()
 
 
 def _resources(name: str, *, containers: bool = False) -> dict[str, list[str]]:
     """What an operation is about; LXD names both paths when it makes or deletes an instance."""
-    resources = {"instances": [f"/1.0/instances/{name}"]}
+    resources = {"instances": [f"/1.0/instances/{plain_name(name)}"]}
     if containers:
-        resources["containers"] = [f"/1.0/containers/{name}"]
+        resources["containers"] = [f"/1.0/containers/{plain_name(name)}"]
     return resources

@@ -4,7 +4,7 @@ from fastapi import Request, Response, WebSocket
 
 from lxdpy.api import envelope, errors
 from lxdpy.api.connection import WebsocketConnection
-from lxdpy.api.deps import flag, in_project, integer, recursion, services, while_connected
+from lxdpy.api.deps import integer, projects, recursion, services, while_connected
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas.operations import Operation
 from lxdpy.errors import InvalidRequestError, LxdpyError, NotFoundError
@@ -22,9 +22,7 @@ router = Router()
 async def get_operations(request: Request) -> Response:
     """Operations by status in lower case."""
     full = recursion(request) > 0
-    groups = services(request).operations.by_status(project=None if flag(request, "all-projects") else "default")
-    if not in_project(request):
-        groups = {}
+    groups = services(request).operations.by_status(project=projects(request))
     return envelope.sync(
         {name: [entry.render() if full else entry.path for entry in entries] for name, entries in groups.items()}
     )

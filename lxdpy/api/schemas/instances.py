@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from lxdpy.api.schemas.times import NEVER, rfc3339
 from lxdpy.drivers.base import InterfaceUsage, Usage
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.project import qualify
 from lxdpy.services.images import ImageSource
 from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStatus, NewInstance, Stop
 from lxdpy.services.instances import Instance as InstanceModel
@@ -26,17 +27,17 @@ Config = dict[str, str]
 Devices = dict[str, dict[str, str]]
 
 # LXD's clients may send null where LXD, being written in Go, reads nothing.
-_Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
-_Texts = Annotated[dict[str, _Text], BeforeValidator(lambda value: {} if value is None else value)]
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Texts = Annotated[dict[str, Text], BeforeValidator(lambda value: {} if value is None else value)]
 
 
-class _Lenient(BaseModel):
+class Lenient(BaseModel):
     """Clients send fields of newer and older LXDs: those that lxdpy does not know are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class InstanceSource(_Lenient):
+class InstanceSource(Lenient):
     """Where an instance's root file system comes from."""
 
     type: str = Field("image", description='"image" is supported')
@@ -47,7 +48,7 @@ class InstanceSource(_Lenient):
     fingerprint: str | None = Field(None, description="fingerprint, or a prefix of it, of an image that is here")
 
 
-class InstancesPost(_Lenient):
+class InstancesPost(Lenient):
     """A new instance."""
 
     name: str | None = Field(None, description="absent: the server picks one")
@@ -57,21 +58,21 @@ class InstancesPost(_Lenient):
     description: str | None = None
     ephemeral: bool | None = None
     stateful: bool | None = None
-    config: _Texts | None = None
-    devices: dict[str, _Texts] | None = None
+    config: Texts | None = None
+    devices: dict[str, Texts] | None = None
     profiles: list[str] | None = Field(None, description='absent: ["default"]')
     start: bool | None = Field(None, description="start it once it is made")
 
 
-class InstancePut(_Lenient):
+class InstancePut(Lenient):
     """What a client may write of an instance."""
 
     architecture: str | None = None
     description: str | None = None
     ephemeral: bool | None = None
     stateful: bool | None = None
-    config: _Texts | None = None
-    devices: dict[str, _Texts] | None = None
+    config: Texts | None = None
+    devices: dict[str, Texts] | None = None
     profiles: list[str] | None = None
     restore: str | None = Field(None, description="a snapshot; none can be had yet")
 
@@ -80,7 +81,7 @@ class InstancePatch(InstancePut):
     """The part of `InstancePut` to change; maps are merged, an empty value removes a key."""
 
 
-class InstanceStatePut(_Lenient):
+class InstanceStatePut(Lenient):
     """A change of what an instance does."""
 
     action: str = Field(description="start, stop, restart, freeze or unfreeze")
@@ -93,7 +94,7 @@ class InstanceStatePut(_Lenient):
     kill: bool | None = Field(None, description="extension: kill when the time of a graceful stop is over")
 
 
-class InstanceExecPost(_Lenient):
+class InstanceExecPost(Lenient):
     """A command to run in an instance."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -110,7 +111,7 @@ class InstanceExecPost(_Lenient):
     cwd: str | None = None
 
 
-class InstanceConsolePost(_Lenient):
+class InstanceConsolePost(Lenient):
     """How to attach to a console."""
 
     type: str | None = Field(None, description='"console", or absent')
@@ -169,14 +170,14 @@ class InstanceExit(BaseModel):
     exit_signal: int | None
 
 
-def new_instance(body: InstancesPost) -> NewInstance:
+def new_instance(body: InstancesPost, project: str) -> NewInstance:
     """What a POST asks for. Raises InvalidRequestError, UnsupportedError."""
     if body.type not in (None, "", "container"):
         raise InvalidRequestError(f'Cannot create an instance of type "{body.type}": only "container" is supported')
     if body.stateful:
         raise InvalidRequestError("Cannot create a stateful instance: containers are not checkpointed")
     return NewInstance(
-        name=body.name or "",
+        name=qualify(project, body.name or ""),
         source=image_source(body.source),
         settings=settings(body),
         start=bool(body.start),
@@ -272,7 +273,7 @@ def render(instance: InstanceModel) -> dict[str, object]:
     """An instance as clients read it, without state."""
     record = instance.record
     return {
-        "name": record.name,
+        "name": record.plain_name,
         "type": "container",
         "architecture": record.architecture,
         "description": record.description,
@@ -288,7 +289,7 @@ def render(instance: InstanceModel) -> dict[str, object]:
         "created_at": rfc3339(record.created_at),
         "last_used_at": rfc3339(record.last_used_at) if record.last_used_at else NEVER,
         "location": "none",
-        "project": "default",
+        "project": record.project,
         "backups": None,
         "snapshots": None,
         "state": None,

@@ -1,4 +1,4 @@
-"""Networks and profiles on the wire."""
+"""Networks on the wire."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,7 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lxdpy.db.leases import LeaseRecord
 from lxdpy.drivers.base import BridgeState, HostInterface
-from lxdpy.services.instances import Profile as ProfileModel
 from lxdpy.services.networks import Network as NetworkModel
 
 _Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
@@ -89,16 +88,6 @@ class NetworkState(BaseModel):
     ovn: dict[str, Any] | None
 
 
-class Profile(BaseModel):
-    """What instances share."""
-
-    name: str
-    description: str
-    config: dict[str, str]
-    devices: dict[str, dict[str, str]]
-    used_by: list[str]
-
-
 def render_network(network: NetworkModel) -> dict[str, object]:
     """A network as clients read it."""
     return {
@@ -178,17 +167,6 @@ def render_lease(lease: LeaseRecord, hostname: str) -> dict[str, object]:
 def render_gateway(network: str, address: str) -> dict[str, object]:
     """The host's own address on a network, which LXD lists among the leases."""
     return {"hostname": f"{network}.gw", "hwaddr": "", "address": address, "type": "gateway", "location": "none"}
-
-
-def render_profile(profile: ProfileModel, used_by: list[str]) -> dict[str, object]:
-    """A profile as clients read it."""
-    return {
-        "name": profile.name,
-        "description": profile.description,
-        "config": profile.config,
-        "devices": profile.devices,
-        "used_by": [f"/1.0/instances/{name}" for name in used_by],
-    }
 
 
 def _type(interface: HostInterface) -> str:

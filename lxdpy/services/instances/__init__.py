@@ -12,7 +12,7 @@ from lxdpy.services.instances.model import (
     InstanceStatus,
     NewInstance,
 )
-from lxdpy.services.instances.profiles import Profile, Profiles
+from lxdpy.services.instances.profiles import Profiles, ProfileSettings
 from lxdpy.services.instances.service import InstanceService
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "InstanceStatus",
     "NewFile",
     "NewInstance",
-    "Profile",
+    "ProfileSettings",
     "Profiles",
     "Stop",
     "Transfer",

@@ -26,6 +26,7 @@ from typing import Any
 from lxdpy.drivers.base import ExecProcess, ExecSpec, ExitStatus, RunningContainer
 from lxdpy.errors import InvalidRequestError, NotFoundError, WorkerError
 from lxdpy.progress import Progress
+from lxdpy.project import instance_url
 from lxdpy.services.instances.relay import End, Output, feed, pipe
 from lxdpy.websocket import Sockets
 
@@ -162,9 +163,8 @@ class ExecSession:
                 fds.append(self._log_file(file))
                 ends.callback(os.close, fds[-1])
             status = await _ended(await self._exec(null, fds[0], fds[1]))
-        logs = f"/1.0/instances/{self._container.name}/logs"
         return {
-            "output": {number: f"{logs}/{file}" for number, file in files.items()},
+            "output": {number: instance_url(self._container.name, "logs", file) for number, file in files.items()},
             "return": status.shell_code,
         }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lxdpy.drivers.base import FileAttributes, FileKind, FileSession, FileStatus
 from lxdpy.errors import InvalidRequestError, NoSpaceError, WorkerError
+from lxdpy.project import instance_url
 from lxdpy.services.events import Announce
 from lxdpy.services.instances.access import FileAccess, Transfer
 from lxdpy.services.instances.roster import Roster
@@ -132,7 +133,7 @@ class InstanceFiles:
                 )
 
     def _tell(self, what: str, name: str, path: str) -> None:
-        self._announce(f"instance-file-{what}", f"/1.0/instances/{name}", {"path": path})
+        self._announce(f"instance-file-{what}", instance_url(name), {"path": path})
 
 
 def _checked(path: str) -> str:

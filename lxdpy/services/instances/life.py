@@ -23,6 +23,7 @@ from lxdpy.drivers.base import (
     Store,
 )
 from lxdpy.errors import BusyError, ConflictError, LxdpyError
+from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import nics, settings
@@ -119,7 +120,7 @@ class Life:
             finally:
                 runtime.starting = False
                 self._roster.on_change(name)
-        self._announce("instance-started", f"/1.0/instances/{name}")
+        self._announce("instance-started", instance_url(name))
 
     async def _start(self, runtime: Runtime) -> None:
         record = runtime.record
@@ -138,7 +139,7 @@ class Life:
             lowers=self._store.lower_mounts(record.layers[::-1]),
             idmap=idmap,
             cgroup=self.cgroup(record.name),
-            items=(("lxc.uts.name", record.name), *cards.items),
+            items=(("lxc.uts.name", record.plain_name), *cards.items),
             argv=run.argv,
             environment=run.environment,
             user=run.user,
@@ -171,8 +172,8 @@ class Life:
             "resolv.conf": network_files.resolv_conf_of(cards.resolver.address, cards.resolver.domains)
             if cards.resolver
             else network_files.resolv_conf(),
-            "hosts": network_files.hosts(name, cards.address),
-            "hostname": f"{name}\n",
+            "hosts": network_files.hosts(plain_name(name), cards.address),
+            "hostname": f"{plain_name(name)}\n",
         }
         self._directories.write_network_files(name, texts, owner)
         directory = self._directories.path(name) / "network"
@@ -228,7 +229,7 @@ class Life:
             runtime.restarts -= 1
             if runtime.container is None and runtime.record.ephemeral and not runtime.restarts:
                 self._on_ephemeral_end(name)
-        self._announce("instance-restarted", f"/1.0/instances/{name}")
+        self._announce("instance-restarted", instance_url(name))
 
     async def _end(self, name: str, how: Stop) -> Runtime:
         """End the container without the lock: force may overtake a graceful stop."""
@@ -312,7 +313,7 @@ class Life:
                 raise ConflictError("The instance has ended before it was frozen")
             runtime.frozen = True
         self._roster.on_change(name)
-        self._announce("instance-paused", f"/1.0/instances/{name}")
+        self._announce("instance-paused", instance_url(name))
 
     async def unfreeze(self, name: str) -> None:
         """Thaw. Raises ConflictError when it is not frozen."""
@@ -326,7 +327,7 @@ class Life:
             await runtime.container.unfreeze()
         runtime.frozen = False
         self._roster.on_change(runtime.record.name)
-        self._announce("instance-resumed", f"/1.0/instances/{runtime.record.name}")
+        self._announce("instance-resumed", instance_url(runtime.record.name))
 
     # ---- change
 
@@ -372,7 +373,7 @@ class Life:
         """Announce the end, once however many asked for it."""
         if not runtime.told:
             runtime.told = True
-            self._announce(action, f"/1.0/instances/{runtime.record.name}")
+            self._announce(action, instance_url(runtime.record.name))
 
     async def _follow(self, runtime: Runtime, container: RunningContainer) -> None:
         """See a container to its end, whatever goes wrong on the way: its instance can be started and deleted then."""

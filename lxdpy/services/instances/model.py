@@ -65,7 +65,7 @@ class InstanceSettings:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A request to make an instance; without a name it gets one."""
+    """A request to make an instance. `name` tells the project; when the plain name in it is empty, one is picked."""
 
     name: str
     source: ImageSource

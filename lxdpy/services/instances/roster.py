@@ -2,16 +2,18 @@
 
 import dataclasses
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.errors import LxdpyError, NotFoundError, UnsupportedError
+from lxdpy.project import plain_name
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances.process import Process, image_defaults, process
-from lxdpy.services.instances.profiles import Profiles
+from lxdpy.services.instances.profiles import Profiles, ProfileUsers, Write
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -30,13 +32,14 @@ class Roster:
         self.runtimes: dict[str, Runtime] = {}
         self.on_change: Callable[[str], None] = lambda name: None
         """Called with a name whenever what clients read of that instance changes."""
+        profiles.users = _ProfileUsers(self, database)
 
     def get(self, name: str) -> Runtime:
         """One instance. Raises NotFoundError."""
         try:
             return self.runtimes[name]
         except KeyError:
-            raise NotFoundError(f'Instance "{name}" not found') from None
+            raise NotFoundError(f'Instance "{plain_name(name)}" not found') from None
 
     @asynccontextmanager
     async def held(self, name: str) -> AsyncIterator[Runtime]:
@@ -45,7 +48,7 @@ class Roster:
         async with runtime.lock:
             # The name may be another instance's by now.
             if self.runtimes.get(name) is not runtime:
-                raise NotFoundError(f'Instance "{name}" not found')
+                raise NotFoundError(f'Instance "{plain_name(name)}" not found')
             yield runtime
 
     async def add(self, runtime: Runtime) -> None:
@@ -82,7 +85,7 @@ class Roster:
         """Configuration and devices with what image and profiles give."""
         if runtime.expanded is None:
             record = runtime.record
-            config, devices = self._profiles.expand(record.profiles, record.config, record.devices)
+            config, devices = self._profiles.expand(record.project, record.profiles, record.config, record.devices)
             try:
                 defaults = image_defaults(self._images.config(record.config_digest)) if record.config_digest else {}
             except LxdpyError as exc:
@@ -94,6 +97,10 @@ class Roster:
             runtime.expanded = ({**defaults, **config}, devices)
         return runtime.expanded
 
+    def owner_of_profiles(self, runtime: Runtime) -> str:
+        """The project whose profiles an instance has."""
+        return self._profiles.owner(runtime.record.project)
+
     def process(self, runtime: Runtime) -> Process:
         """What an instance runs. Raises NotFoundError when its image's documents are gone, InvalidRequestError."""
         record = runtime.record
@@ -101,8 +108,57 @@ class Roster:
             raise UnsupportedError(f'Cannot run instance "{record.name}": it is a system')
         image = self._images.config(record.config_digest)
         # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
-        config, _ = self._profiles.expand(record.profiles, record.config, record.devices)
+        config, _ = self._profiles.expand(record.project, record.profiles, record.config, record.devices)
         return process(record.name, image, config)
+
+
+class _ProfileUsers(ProfileUsers):
+    """The instances of a roster that have profiles."""
+
+    def __init__(self, roster: Roster, database: Database) -> None:
+        self._roster = roster
+        self._database = database
+
+    def names(self, owner: str, profile: str) -> list[str]:
+        """As `ProfileUsers.names`."""
+        return sorted(runtime.record.name for runtime in self._with(owner, profile))
+
+    def changed(self, owner: str, profile: str) -> None:
+        """As `ProfileUsers.changed`."""
+        for runtime in self._with(owner, profile):
+            runtime.expanded = None
+            self._roster.on_change(runtime.record.name)
+
+    async def renamed(self, owner: str, profile: str, new_name: str, write: Write) -> None:
+        """As `ProfileUsers.renamed`."""
+        async with AsyncExitStack() as held:
+            runtimes = self._with(owner, profile)
+            for runtime in runtimes:
+                await held.enter_async_context(runtime.changing)
+            records = [_with_profile_renamed(runtime.record, profile, new_name) for runtime in runtimes]
+
+            def write_all(db: sqlite3.Connection) -> None:
+                write(db)
+                for record in records:
+                    table.put(db, record)
+
+            await self._database.run(write_all)
+            for runtime, record in zip(runtimes, records, strict=True):
+                runtime.record = record
+                runtime.expanded = None
+                self._roster.on_change(record.name)
+
+    def _with(self, owner: str, profile: str) -> list[Runtime]:
+        return [
+            runtime
+            for runtime in self._roster.runtimes.values()
+            if profile in runtime.record.profiles and self._roster.owner_of_profiles(runtime) == owner
+        ]
+
+
+def _with_profile_renamed(record: InstanceRecord, profile: str, new_name: str) -> InstanceRecord:
+    profiles = tuple(new_name if name == profile else name for name in record.profiles)
+    return dataclasses.replace(record, profiles=profiles)
 
 
 def is_host_name(key: str) -> bool:

@@ -20,6 +20,7 @@ from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import Containers, Probe, RunningContainer, Store
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import Progress
+from lxdpy.project import in_project, instance_url, project_of, qualify, split
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
 from lxdpy.services.instances import names, settings
@@ -34,6 +35,7 @@ from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.projects import ProjectService
 from lxdpy.services.storage import StorageService, User
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -53,6 +55,7 @@ class InstanceService:
         images: ImageService,
         networks: NetworkService,
         storage: StorageService,
+        projects: ProjectService,
         profiles: Profiles,
         announce: Announce,
     ) -> None:
@@ -60,6 +63,7 @@ class InstanceService:
         self._probe = probe
         self._images = images
         self._networks = networks
+        self._projects = projects
         self._profiles = profiles
         self._announce = announce
         self._directories = InstanceDirectories(config.state_dir)
@@ -81,6 +85,7 @@ class InstanceService:
         self._background: set[asyncio.Task[object]] = set()
         storage.add_users(self._storage_users)
         networks.add_users(self._network_users)
+        projects.add_user(self._in_project)
         images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -109,19 +114,20 @@ class InstanceService:
 
     # ---- reading
 
-    def names(self) -> list[str]:
-        """Every instance's name."""
-        return sorted(self._runtimes)
-
-    def names_with(self, profile: str) -> list[str]:
-        """Names of the instances that have a profile."""
-        return sorted(name for name, runtime in self._runtimes.items() if profile in runtime.record.profiles)
+    def names(self, project: str | None = None) -> list[str]:
+        """Names of the instances of one project, or of all."""
+        return sorted(name for name in self._runtimes if project is None or project_of(name) == project)
 
     def get(self, name: str) -> Instance:
         """One instance. Raises NotFoundError."""
         runtime = self._roster.get(name)
         config, devices = self._roster.expanded(runtime)
         return Instance(runtime.record, config, devices, runtime.status)
+
+    def _in_project(self, project: str) -> list[str]:
+        """API paths of a project's instances, those that are being made among them."""
+        names = self._runtimes.keys() | self._reserved
+        return [instance_url(name) for name in sorted(names) if project_of(name) == project]
 
     def state(self, name: str) -> InstanceState:
         """Its numbers now. Raises NotFoundError."""
@@ -195,14 +201,14 @@ class InstanceService:
                 )
             former.detach()
         runtime.console = ConsoleSession(container, width, height, former)
-        self._announce("instance-console", f"/1.0/instances/{name}", {"type": "console"})
+        self._announce("instance-console", instance_url(name), {"type": "console"})
         return runtime.console
 
     async def clear_console(self, name: str) -> None:
         """Empty the console log. Raises NotFoundError."""
         self._roster.get(name)
         await asyncio.to_thread(self._directories.clear_console, name)
-        self._announce("instance-console-reset", f"/1.0/instances/{name}")
+        self._announce("instance-console-reset", instance_url(name))
 
     async def log_files(self, name: str) -> list[str]:
         """Names of its log files. Raises NotFoundError."""
@@ -232,25 +238,30 @@ class InstanceService:
     def _network_users(self) -> Iterator[tuple[str, Devices]]:
         """Paths of all that has devices, with these."""
         for name, runtime in self._runtimes.items():
-            yield f"/1.0/instances/{name}", self._roster.expanded(runtime)[1]
-        for profile in self._profiles.all():
-            yield f"/1.0/profiles/{profile.name}", profile.devices
+            yield instance_url(name), self._roster.expanded(runtime)[1]
+        for profile in self._profiles.everywhere():
+            yield in_project(f"/1.0/profiles/{profile.name}", profile.project), profile.devices
 
     # ---- making and deleting
 
     def reserve(self, new: NewInstance) -> NewInstance:
         """Check a request and hold its name until `create` ends or `unreserve` is called.
 
+        A request without a plain name is given one: what is returned has it.
         Raises InvalidRequestError, UnsupportedError, NotFoundError (profile), ConflictError when the name is taken.
         """
-        name = new.name or names.pick(self._runtimes.keys() | self._reserved)
-        settings.check_name(name)
+        project, plain = split(new.name)
+        taken = self._runtimes.keys() | self._reserved
+        plain = plain or names.pick({other for where, other in map(split, taken) if where == project})
+        settings.check_name(plain)
+        name = qualify(project, plain)
         settings.check_config(new.settings.config)
         settings.check_devices(new.settings.devices)
+        if name in taken:
+            raise ConflictError(f'Instance "{plain}" already exists')
         for profile in new.settings.profiles:
-            self._profiles.get(profile)
-        if name in self._runtimes or name in self._reserved:
-            raise ConflictError(f'Instance "{name}" already exists')
+            self._profiles.get(project, profile)
+        self._projects.check_room(project, sum(project_of(other) == project for other in taken))
         self._reserved.add(name)
         return dataclasses.replace(new, name=name)
 
@@ -268,7 +279,10 @@ class InstanceService:
             if record is None:
                 assert image.resolved is not None
                 record = await self._images.pull(image.resolved, progress)
-            with self._images.pin(record.layers, record.blobs):
+            with (
+                self._images.pin(record.layers, record.blobs),
+                self._profiles.held(project_of(new.name), new.settings.profiles),
+            ):
                 await uninterrupted(self._create(new, record))
             if new.start:
                 await self._life.start(new.name)
@@ -315,7 +329,7 @@ class InstanceService:
             if trash := self._directories.discard(new.name):
                 await asyncio.to_thread(self._directories.remove, trash)
             raise
-        self._announce("instance-created", f"/1.0/instances/{new.name}")
+        self._announce("instance-created", instance_url(new.name))
         self._spawn(self._images.touch(image.fingerprint))
 
     def check_delete(self, name: str) -> None:
@@ -335,7 +349,7 @@ class InstanceService:
         await self._roster.remove(runtime)
         if leases := self._networks.forget(name):
             self._spawn(self._networks.withdraw(leases))
-        self._announce("instance-deleted", f"/1.0/instances/{name}")
+        self._announce("instance-deleted", instance_url(name))
         if not self._images.has(runtime.record.fingerprint):
             self._spawn(self._images.collect())
         if trash := self._directories.discard(name):
@@ -354,23 +368,23 @@ class InstanceService:
             new = wanted(self.get(name))
             settings.check_config(new.config)
             settings.check_devices(new.devices)
-            for profile in new.profiles:
-                self._profiles.get(profile)
-            expanded, devices = self._profiles.expand(new.profiles, new.config, new.devices)
-            async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as volatile:
-                running = runtime.container is not None
-                await self._roster.change(
-                    runtime,
-                    lambda record: dataclasses.replace(
-                        record,
-                        description=new.description,
-                        ephemeral=new.ephemeral,
-                        config=_merged(_daemons_own(record.config, running=running, given=new.config), volatile),
-                        devices=new.devices,
-                        profiles=new.profiles,
-                    ),
-                )
-        self._announce("instance-updated", f"/1.0/instances/{name}")
+            project = runtime.record.project
+            with self._profiles.held(project, new.profiles):
+                expanded, devices = self._profiles.expand(project, new.profiles, new.config, new.devices)
+                async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as volatile:
+                    running = runtime.container is not None
+                    await self._roster.change(
+                        runtime,
+                        lambda record: dataclasses.replace(
+                            record,
+                            description=new.description,
+                            ephemeral=new.ephemeral,
+                            config=_merged(_daemons_own(record.config, running=running, given=new.config), volatile),
+                            devices=new.devices,
+                            profiles=new.profiles,
+                        ),
+                    )
+        self._announce("instance-updated", instance_url(name))
 
     # ---- life
 
@@ -402,9 +416,11 @@ class InstanceService:
         """Everything whose devices may need pools and volumes."""
         for name, runtime in self._runtimes.items():
             _, devices = self._roster.expanded(runtime)
-            yield User(f"/1.0/instances/{name}", "default", devices, running=runtime.container is not None)
-        for profile in self._profiles.all():
-            yield User(f"/1.0/profiles/{profile.name}", "default", profile.devices, is_profile=True)
+            running = runtime.container is not None
+            yield User(instance_url(name), runtime.record.project, devices, running=running)
+        for profile in self._profiles.everywhere():
+            path = in_project(f"/1.0/profiles/{profile.name}", profile.project)
+            yield User(path, profile.project, profile.devices, is_profile=True)
 
     # ---- background
 

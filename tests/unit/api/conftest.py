@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.services.instances import Profiles
 from tests.fakes.api_server import Api, serve
 from tests.fakes.drivers import FakeContainers, FakeRegistry, FakeStore, image_documents
 from tests.unit.services.conftest import Host, build
@@ -30,7 +29,8 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
                     instances=host.instances,
                     networks=host.networks,
                     storage=host.storage,
-                    profiles=Profiles(host.config.network.bridge),
+                    projects=host.projects,
+                    profiles=host.profiles,
                 ) as api:
                     await scenario(api, host)
             finally:

@@ -37,8 +37,9 @@ def test_lists(play: Play) -> None:
         assert (await api.get("/1.0/instances"))["metadata"] == ["/1.0/instances/db", "/1.0/instances/web"]
         assert (await api.get("/1.0/containers"))["metadata"] == ["/1.0/containers/db", "/1.0/containers/web"]
         assert (await api.get("/1.0/instances?project=other&recursion=2"))["metadata"] == []
-        everywhere = (await api.get("/1.0/instances?project=other&all-projects=true"))["metadata"]
+        everywhere = (await api.get("/1.0/instances?all-projects=true"))["metadata"]
         assert len(everywhere) == 2
+        await api.get("/1.0/instances?project=other&all-projects=true", 400)
         db, web = (await api.get("/1.0/instances?project=&filter=&recursion=2"))["metadata"]
         assert (db["status"], db["state"]["pid"], db["state"]["network"]) == ("Stopped", 0, None)
         assert (web["status"], web["status_code"], web["state"]["status_code"]) == ("Running", 103, 103)

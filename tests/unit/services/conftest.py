@@ -13,6 +13,7 @@ from lxdpy.services import architectures
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
+from lxdpy.services.projects import ProjectService
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
 from tests.fakes.drivers import FakeContainers, FakeLeaseServer, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
@@ -33,6 +34,8 @@ class Host:
     images: ImageService
     networks: NetworkService
     storage: StorageService
+    projects: ProjectService
+    profiles: Profiles
     instances: InstanceService
     events: list[tuple[str, str]]
 
@@ -49,6 +52,8 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
     server_config = ServerConfig(database, announce, architectures.of_host())
     network_host, lease_server = FakeNetworkHost(), FakeLeaseServer()
     images = ImageService(config, database, store, registry, announce)
+    projects = ProjectService(database, announce)
+    profiles = Profiles(database, projects, announce, config.network.bridge)
     networks = NetworkService(config, database, network_host, lease_server, announce)
     storage = StorageService(config, database, announce)
     instances = InstanceService(
@@ -60,10 +65,13 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         images,
         networks,
         storage,
-        Profiles(config.network.bridge),
+        projects,
+        profiles,
         announce,
     )
     await server_config.load()
+    await projects.load()
+    await profiles.load()
     await images.load()
     await networks.load()
     await storage.load()
@@ -80,6 +88,8 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         images,
         networks,
         storage,
+        projects,
+        profiles,
         instances,
         events,
     )
