@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 
 from lxdpy.api import downloads, envelope, filtering, uploads
-from lxdpy.api.deps import body, in_project, read_body, recursion, services
+from lxdpy.api.deps import body, in_project, project, read_body, recursion, services
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import images as schema
@@ -174,7 +174,7 @@ async def _change(request: Request, change: Callable[[ImageRecord], ImageSetting
         check_if_match(request, schema.writable(image))
         wanted = change(image)
         for profile in wanted.profiles:
-            services(request).profiles.get(profile)
+            services(request).profiles.get(project(request), profile)
         return wanted
 
     await services(request).images.update(request.path_params["fingerprint"], checked)
