@@ -37,6 +37,7 @@ LXD_EXTENSIONS = (
     "file_delete",
     "file_get_symlink",
     "instances_files_modify_permissions",
+    "container_edit_metadata",
     "resources",
     "resources_v2",
     "resources_numa",

@@ -32,6 +32,7 @@ from lxdpy.drivers.probe import CgroupProbe
 from lxdpy.drivers.registry import RegistryClient
 from lxdpy.drivers.resources import HostResources
 from lxdpy.drivers.store import LayerStore
+from lxdpy.drivers.templates import TemplateWorkers
 from lxdpy.errors import LxdpyError
 from lxdpy.operations import Events, Operations
 from lxdpy.services import architectures
@@ -83,6 +84,8 @@ async def _serve(settings: Config, group: str) -> None:
         stack.push_async_callback(registry.aclose)
         containers = LxcContainers(settings)
         stack.push_async_callback(containers.close)
+        renderer = TemplateWorkers()
+        stack.push_async_callback(renderer.close)
         probe = CgroupProbe()
         stack.callback(probe.close)
 
@@ -98,6 +101,7 @@ async def _serve(settings: Config, group: str) -> None:
             store,
             containers,
             probe,
+            renderer,
             images,
             networks,
             storage,

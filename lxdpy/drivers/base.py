@@ -3,6 +3,7 @@
 registry    resolve a reference to a manifest and its config; say where blobs are
 store       blobs and unpacked layers on this host's disk
 containers  liblxc, through the lifecycle worker
+renderer    templates of images, through the template worker
 network     bridges, firewall rules, containers' interfaces; DHCP and DNS
 probe       numbers of a running container, read from cgroup files and /proc
 """
@@ -567,6 +568,30 @@ class Containers(Protocol):
 
     async def close(self) -> None:
         """End the worker; containers go on."""
+
+
+# --------------------------------------------------------------- templates
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSource:
+    """A template of an image, as it came: nobody vouches for it."""
+
+    target: str
+    """The file that it makes."""
+    name: str
+    text: str
+    properties: Mapping[str, str]
+
+
+class Renderer(Protocol):
+    """Renders templates."""
+
+    async def render(self, sources: Sequence[TemplateSource], context: Mapping[str, object]) -> tuple[str, ...]:
+        """The text of each template. `context` holds JSON. Raises InvalidRequestError, naming the template."""
+
+    async def close(self) -> None:
+        """End the workers."""
 
 
 # ----------------------------------------------------------------- network

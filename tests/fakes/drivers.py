@@ -5,10 +5,10 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lxdpy.drivers.base import (
     BlobEndpoint,
@@ -32,6 +32,7 @@ from lxdpy.drivers.base import (
     StartSpec,
     StoppedRootfs,
     StoredLayer,
+    TemplateSource,
     Usage,
     image_layer_id,
 )
@@ -365,6 +366,8 @@ class FakeContainers:
         self.starting.set()
         self.running: dict[str, FakeContainer] = {}
         self.sessions: list[FakeFiles] = []
+        self.exits: dict[str, ExitStatus] = {}
+        """How containers ended that the next daemon finds no more."""
 
     async def start(self, spec: StartSpec) -> FakeContainer:
         await asyncio.sleep(0)
@@ -385,7 +388,7 @@ class FakeContainers:
         return self.sessions[-1]
 
     async def last_exit(self, directory: str) -> ExitStatus | None:
-        return None
+        return self.exits.get(Path(directory).name)
 
     async def version(self) -> str:
         return "5.0.2"
@@ -470,6 +473,30 @@ class FakeLeaseServer:
 
     async def close(self) -> None:
         pass
+
+
+class FakeRenderer:
+    """Fills {{ instance.name }} and {{ trigger }} in, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[TemplateSource, ...], Mapping[str, Any]]] = []
+        self.failure: Exception | None = None
+
+    async def render(self, sources: Sequence[TemplateSource], context: Mapping[str, Any]) -> tuple[str, ...]:
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append((tuple(sources), context))
+        values = (("{{ instance.name }}", context["instance"]["name"]), ("{{ trigger }}", context["trigger"]))
+        return tuple(_filled(source.text, values) for source in sources)
+
+    async def close(self) -> None:
+        pass
+
+
+def _filled(text: str, values: Sequence[tuple[str, str]]) -> str:
+    for key, value in values:
+        text = text.replace(key, value)
+    return text
 
 
 class FakeProbe:

@@ -1,6 +1,7 @@
 """Root file systems of system containers: one that busybox's init boots in a moment, and Debian with systemd."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -112,3 +113,47 @@ def pack(root: Path, tarball: Path) -> Path:
     with tarfile.open(tarball, "w") as tar:
         tar.add(root, arcname=".")
     return tarball
+
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1700000000
+properties:
+  description: {what}
+  os: {what}
+templates:
+  /etc/hostname:
+    when: [create, copy, rename]
+    template: hostname.tpl
+  /etc/hosts:
+    when: [create, copy, rename]
+    template: hosts.tpl
+  /var/lib/templates/started:
+    when: [start]
+    template: started.tpl
+    properties:
+      what: {what}
+  /var/lib/templates/once:
+    when: [create, copy, start]
+    create_only: true
+    template: once.tpl
+"""
+
+TEMPLATES = {
+    "hostname.tpl": "{{ container.name }}\n",
+    "hosts.tpl": "127.0.0.1\tlocalhost\n127.0.1.1\t{{ instance.name }}\n",
+    "started.tpl": '{{ properties.what }} {{ trigger }} {{ path }} {{ config_get("user.note", "no note") }}\n',
+    "once.tpl": '{% if config_get("user.note", "") == "" %}none{% else %}{{ config_get("user.note") }}{% endif %}\n',
+}
+
+
+def metadata_tarball(path: Path, what: str) -> Path:
+    """The metadata file of an LXD image in two files: metadata.yaml and templates."""
+    with tarfile.open(path, "w:gz") as tar:
+        entries = {"metadata.yaml": METADATA.format(what=what)}
+        entries |= {f"templates/{name}": text for name, text in TEMPLATES.items()}
+        for name, text in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return path

@@ -6,7 +6,8 @@ instances/NAME/             0711, holds nothing secret by itself
                             the rw-HEX that counts, so that another takes its place in one commit; others are swept when
                             the daemon starts. Earlier versions named it rw
     rootfs                  where the start child mounts, in a mount namespace of its own
-    network/                resolv.conf, hosts, hostname
+    network/                resolv.conf, hosts, hostname of an application
+    metadata.yaml templates/    what it keeps of its image (metadata.py)
     console.log lxc.log exit run.json
     logs/                   recorded output of exec
 instances/.tmp-* .trash-*   being made, being deleted: swept when the daemon starts
@@ -25,6 +26,7 @@ from typing import BinaryIO
 
 from lxdpy.errors import InvalidRequestError, NoSpaceError, NotFoundError, WorkerError
 from lxdpy.linux.remove import remove as remove_tree
+from lxdpy.services.instances import metadata
 
 _OWN_LOGS = ("console.log", "lxc.log")
 _RECORDED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}\Z")
@@ -44,9 +46,9 @@ class InstanceDirectories:
         """Where the instance is."""
         return self.root / name
 
-    def create(self, name: str, rw: str) -> None:
-        """Make the directory, with the empty writable layer `rw`, whole or not at all. Raises NoSpaceError,
-        WorkerError."""
+    def create(self, name: str, rw: str, image: Path | None = None) -> None:
+        """Make the directory, with the empty writable layer `rw`, whole or not at all; what the instance keeps of its
+        image is copied from `image`. Raises NoSpaceError, WorkerError."""
         fresh = self.root / f".tmp-{uuid.uuid4().hex}"
         try:
             for part, mode in (
@@ -60,6 +62,8 @@ class InstanceDirectories:
                 (fresh / part).chmod(mode)
             (fresh / "network").mkdir(mode=0o755)
             (fresh / "logs").mkdir(mode=0o700)
+            if image is not None:
+                metadata.copy(image, fresh)
             fresh.rename(self.path(name))
         except OSError as exc:
             # What stays of it, the next start sweeps.

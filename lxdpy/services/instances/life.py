@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
-from lxdpy.db.instances import Devices
+from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import (
     BindFile,
     Containers,
+    ExitStatus,
     FileSession,
     IdMap,
     RunningContainer,
@@ -31,6 +32,7 @@ from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.limits import limits
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name
 from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.instances.templates import APPLY, Templates
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.networks import files as network_files
 
@@ -39,6 +41,10 @@ logger = logging.getLogger(__name__)
 KILL_TIMEOUT_S = 30.0
 DEFAULT_STOP_TIMEOUT_S = 10.0
 _KILL = 9
+# By which the kernel ends the init of a system that calls reboot(2), as reboot_pid_ns() says.
+_HALTED, _REBOOTED = 2, 1
+_ASK_AGAIN_S = 1.0
+_YOUNG_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Stop:
     timeout_s: float | None = None
     """None waits as long as it takes."""
     signal: int | None = None
-    """None: the image's stop signal."""
+    """None: the image's stop signal; for a system the one that its init heeds."""
     kill: bool = False
 
 
@@ -66,9 +72,12 @@ class Life:
         images: ImageService,
         networks: NetworkService,
         announce: Announce,
+        templates: Templates,
         on_ephemeral_end: Callable[[str], None],
+        on_reboot: Callable[[str], None],
     ) -> None:
-        """`on_ephemeral_end` is called with the name of an ephemeral instance that has ended."""
+        """`on_ephemeral_end` is called with the name of an ephemeral instance that has ended, `on_reboot` with that of
+        a system which has rebooted and is for `reboot` to start again."""
         self._roster = roster
         self._directories = directories
         self._store = store
@@ -76,7 +85,9 @@ class Life:
         self._images = images
         self._networks = networks
         self._announce = announce
+        self._templates = templates
         self._on_ephemeral_end = on_ephemeral_end
+        self._on_reboot = on_reboot
         self._idmap = IdMap(config.idmap.base, config.idmap.size)
         self._cgroup_root = _cgroup_root(config)
 
@@ -89,13 +100,15 @@ class Life:
         name = runtime.record.name
         directory = str(self._directories.path(name))
         try:
-            runtime.exit = await self._containers.last_exit(directory)
+            status = await self._containers.last_exit(directory)
+            runtime.exit = _meant(runtime, status)
             container = await self._containers.adopt(name, str(self._directories.root), directory, self.cgroup(name))
             if container is not None:
                 runtime.frozen = await container.is_frozen()
                 self._watch(runtime, container)
                 logger.info("Instance %s runs (pid %d)", name, container.init_pid)
             elif runtime.record.config.get(POWER) == "RUNNING":
+                runtime.rebooting = _rebooted(runtime, status)
                 await self._conclude(runtime)
         except LxdpyError as exc:
             # One instance's trouble must not keep the others from their daemon.
@@ -130,7 +143,13 @@ class Life:
         # A system is told its addresses by DHCP, as its image expects.
         cards = await nics.prepare(self._networks, record, devices, asks=record.config_digest is None)
         idmap = self._id_map(runtime)
-        files = await asyncio.to_thread(self._network_files, record.name, cards, idmap.base if idmap else 0)
+        files: tuple[BindFile, ...] = ()
+        if not run.is_system:
+            # A system's templates make them, its DHCP client and its resolver change them.
+            files = await asyncio.to_thread(self._network_files, record.name, cards, idmap.base if idmap else 0)
+        templates = await self._templates.due(
+            record, self._directories.path(record.name), config, devices, privileged=idmap is None
+        )
         spec = StartSpec(
             name=record.name,
             lxc_path=str(self._directories.root),
@@ -147,6 +166,8 @@ class Life:
             init=False,
             files=files,
             limits=limits(config),
+            system=run.is_system,
+            templates=templates,
         )
         try:
             await self._roster.change(
@@ -166,6 +187,8 @@ class Life:
         runtime.exit = None
         runtime.frozen = runtime.told = False
         self._watch(runtime, container)
+        if APPLY in record.config:
+            await self._roster.change(runtime, _without_deferred)
 
     def _network_files(self, name: str, cards: nics.Cards, owner: int) -> tuple[BindFile, ...]:
         texts = {
@@ -231,6 +254,18 @@ class Life:
                 self._on_ephemeral_end(name)
         self._announce("instance-restarted", instance_url(name))
 
+    async def reboot(self, name: str) -> None:
+        """Start a system that has rebooted. Raises what `start` raises."""
+        runtime = self._roster.get(name)
+        try:
+            if runtime.rebooting:
+                await self.start(name)
+                self._announce("instance-restarted", instance_url(name))
+        finally:
+            runtime.rebooting = False
+            if runtime.container is None and self._roster.runtimes.get(name) is runtime:
+                await self._roster.set_power(runtime, "STOPPED")
+
     async def _end(self, name: str, how: Stop) -> Runtime:
         """End the container without the lock: force may overtake a graceful stop."""
         runtime = self._roster.get(name)
@@ -239,6 +274,9 @@ class Life:
                 pass
         container = runtime.container
         if container is None:
+            if runtime.rebooting:
+                runtime.rebooting = False
+                return runtime
             raise ConflictError("The instance is already stopped")
         runtime.stops += 1
         self._roster.on_change(name)
@@ -254,11 +292,13 @@ class Life:
         return runtime
 
     async def _ask(self, runtime: Runtime, container: RunningContainer, how: Stop) -> None:
-        container.signal(how.signal if how.signal is not None else self._roster.process(runtime).stop_signal)
+        signo = how.signal if how.signal is not None else self._roster.process(runtime).stop_signal
+        container.signal(container.halt_signal() if signo is None else signo)
         if runtime.frozen:
             await self._thaw(runtime)
         try:
-            await asyncio.wait_for(container.init_ended(), how.timeout_s)
+            ended = container.init_ended() if signo is not None else _keep_asking(container)
+            await asyncio.wait_for(ended, how.timeout_s)
         except TimeoutError:
             if not how.kill:
                 raise ConflictError(
@@ -386,11 +426,13 @@ class Life:
         except LxdpyError as exc:
             logger.error("%s", exc)
         try:
-            runtime.exit = await container.released()
+            status = await container.released()
+            runtime.exit = _meant(runtime, status)
+            runtime.rebooting = not asked and _rebooted(runtime, status)
             await self._conclude(runtime)
         except LxdpyError as exc:
             logger.error("Cannot clear all that instance %s left: %s", runtime.record.name, exc)
-        if not asked:
+        if not asked and not runtime.rebooting:
             self._tell_end(runtime, "instance-stopped")
 
     async def _conclude(self, runtime: Runtime) -> None:
@@ -401,11 +443,47 @@ class Life:
                 await self._networks.remove_link(link)
             except LxdpyError as exc:
                 logger.error("Cannot clear a link of instance %s: %s", runtime.record.name, exc)
-        if runtime.record.ephemeral and not runtime.restarts:
+        if runtime.rebooting:
+            # Still noted as running: should this daemon end before it is started, the next one starts it.
+            self._on_reboot(runtime.record.name)
+        elif runtime.record.ephemeral and not runtime.restarts:
             # Still noted as running: should this daemon end before it is deleted, the next one deletes it.
             self._on_ephemeral_end(runtime.record.name)
         else:
             await self._roster.set_power(runtime, "STOPPED")
+
+
+async def _keep_asking(container: RunningContainer) -> None:
+    """Wait until a system that was asked to halt has ended.
+
+    Right after its start init heeds no signal yet, and systemd has not shown that it is: it is asked again then.
+    """
+    asked = container.halt_signal()
+    young = container.started_at + _YOUNG_S
+    while True:
+        try:
+            await asyncio.wait_for(container.init_ended(), _ASK_AGAIN_S)
+            return
+        except TimeoutError:
+            signo = container.halt_signal()
+            if signo != asked or time.time() < young + _ASK_AGAIN_S:
+                container.signal(signo)
+            asked = signo
+
+
+def _rebooted(runtime: Runtime, status: ExitStatus | None) -> bool:
+    return runtime.is_system and status is not None and status.signal == _REBOOTED
+
+
+def _meant(runtime: Runtime, status: ExitStatus | None) -> ExitStatus | None:
+    """How an init ended: a system that has halted or rebooted has failed in nothing."""
+    if runtime.is_system and status is not None and status.signal in (_HALTED, _REBOOTED):
+        return ExitStatus(0, None)
+    return status
+
+
+def _without_deferred(record: InstanceRecord) -> InstanceRecord:
+    return dataclasses.replace(record, config={key: value for key, value in record.config.items() if key != APPLY})
 
 
 def _cgroup_root(config: Config) -> str:

@@ -1,4 +1,7 @@
-"""What an instance runs: the image's defaults, overridden by its configuration, computed anew at each start."""
+"""What an instance runs: the image's defaults, overridden by its configuration, computed anew at each start.
+
+A system runs its own init, which is asked to halt as it likes; commands in it get what LXD gives them.
+"""
 
 import shlex
 from collections.abc import Mapping
@@ -8,6 +11,7 @@ from lxdpy.errors import InvalidRequestError
 from lxdpy.oci.image_config import ImageConfig
 from lxdpy.services.instances.settings import parse_signal
 
+INIT = "/sbin/init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -19,7 +23,28 @@ class Process:
     environment: tuple[tuple[str, str], ...]
     user: str
     cwd: str
-    stop_signal: int
+    stop_signal: int | None
+    """None: what the init of this system heeds."""
+    commands_environment: tuple[tuple[str, str], ...]
+    """Of what is executed beside it."""
+    commands_cwd: str
+    """"" is the home of who executes it."""
+    is_system: bool = False
+
+
+def system(config: Mapping[str, str]) -> Process:
+    """The init of a system; `config` is expanded."""
+    variables = _given(config)
+    return Process(
+        argv=(INIT,),
+        environment=tuple(variables.items()),
+        user="",
+        cwd="/",
+        stop_signal=None,
+        commands_environment=tuple({"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", **variables}.items()),
+        commands_cwd="",
+        is_system=True,
+    )
 
 
 def image_defaults(image: ImageConfig) -> dict[str, str]:
@@ -39,11 +64,12 @@ def image_defaults(image: ImageConfig) -> dict[str, str]:
 
 def _environment(name: str, image: ImageConfig, config: Mapping[str, str]) -> dict[str, str]:
     """Variables of everything that runs in an instance."""
-    variables = {"PATH": DEFAULT_PATH, "HOSTNAME": name} | _variables(image)
-    for key, value in config.items():
-        if key.startswith("environment."):
-            variables[key.removeprefix("environment.")] = value
-    return variables
+    return {"PATH": DEFAULT_PATH, "HOSTNAME": name} | _variables(image) | _given(config)
+
+
+def _given(config: Mapping[str, str]) -> dict[str, str]:
+    prefix = "environment."
+    return {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
 
 
 def process(name: str, image: ImageConfig, config: Mapping[str, str]) -> Process:
@@ -61,11 +87,15 @@ def process(name: str, image: ImageConfig, config: Mapping[str, str]) -> Process
     values = (*argv, image.working_dir, image.user)
     if any(char in value for char in "\0\n\r" for value in values[len(argv) :]) or any("\0" in word for word in argv):
         raise InvalidRequestError(f'Cannot start instance "{name}": line break or NUL in what its image wants to run')
+    environment = tuple(_environment(name, image, config).items())
+    cwd = config.get("oci.cwd") or image.working_dir or "/"
     return Process(
         argv=argv,
-        environment=tuple(_environment(name, image, config).items()),
+        environment=environment,
         user=_user(image, config),
-        cwd=config.get("oci.cwd") or image.working_dir or "/",
+        cwd=cwd,
+        commands_environment=environment,
+        commands_cwd=cwd,
         stop_signal=parse_signal(config.get("oci.stop_signal") or image.stop_signal or "SIGTERM"),
     )
 

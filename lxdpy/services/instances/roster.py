@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
-from lxdpy.errors import LxdpyError, NotFoundError, UnsupportedError
+from lxdpy.errors import LxdpyError, NotFoundError
 from lxdpy.project import plain_name
 from lxdpy.services.images import ImageService
-from lxdpy.services.instances.process import Process, image_defaults, process
+from lxdpy.services.instances.process import Process, image_defaults, process, system
 from lxdpy.services.instances.profiles import Profiles, ProfileUsers, Write
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.uninterrupted import uninterrupted
@@ -105,7 +105,8 @@ class Roster:
         """What an instance runs. Raises NotFoundError when its image's documents are gone, InvalidRequestError."""
         record = runtime.record
         if record.config_digest is None:
-            raise UnsupportedError(f'Cannot run instance "{record.name}": it is a system')
+            config, _ = self.expanded(runtime)
+            return system(config)
         image = self._images.config(record.config_digest)
         # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
         config, _ = self._profiles.expand(record.project, record.profiles, record.config, record.devices)

@@ -31,6 +31,7 @@ class Runtime:
         "frozen",
         "killed",
         "lock",
+        "rebooting",
         "record",
         "restarts",
         "starting",
@@ -65,7 +66,14 @@ class Runtime:
         """Who looks at its files."""
         self.console: ConsoleSession | None = None
         """Who is attached to its console."""
+        self.rebooting = False
+        """Its init has asked to be started again, and is not yet."""
         self.expanded: tuple[dict[str, str], dict[str, Mapping[str, str]]] | None = None
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it runs the init of a distribution, and not what an OCI image says."""
+        return self.record.config_digest is None
 
     @property
     def stopping(self) -> bool:
@@ -76,7 +84,7 @@ class Runtime:
     def status(self) -> InstanceStatus:
         """What the instance does now."""
         if self.container is None:
-            return InstanceStatus.STARTING if self.starting else InstanceStatus.STOPPED
+            return InstanceStatus.STARTING if self.starting or self.rebooting else InstanceStatus.STOPPED
         if self.frozen:
             return InstanceStatus.FROZEN
         return InstanceStatus.STOPPING if self.stopping else InstanceStatus.RUNNING

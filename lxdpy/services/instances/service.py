@@ -17,8 +17,8 @@ from lxdpy.db import instances as table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import ImageRecord
 from lxdpy.db.instances import Devices, InstanceRecord
-from lxdpy.drivers.base import Containers, Probe, RunningContainer, Store
-from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store
+from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.progress import Progress
 from lxdpy.project import in_project, instance_url, project_of, qualify, split
 from lxdpy.services.events import Announce
@@ -29,11 +29,14 @@ from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.files import InstanceFiles
+from lxdpy.services.instances.keeping import InstanceMetadata
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewInstance
+from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.instances.templates import APPLY, Templates
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import ProjectService
 from lxdpy.services.storage import StorageService, User
@@ -52,6 +55,7 @@ class InstanceService:
         store: Store,
         containers: Containers,
         probe: Probe,
+        renderer: Renderer,
         images: ImageService,
         networks: NetworkService,
         storage: StorageService,
@@ -77,9 +81,13 @@ class InstanceService:
             images,
             networks,
             announce,
+            Templates(renderer),
             self._ephemeral_ended,
+            self._rebooted,
         )
         self.files = InstanceFiles(self._roster, self._life.open_files, self._life.ids, announce)
+        self.metadata = InstanceMetadata(self._roster, self._directories, announce)
+        """What each instance keeps of its image."""
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
@@ -167,9 +175,9 @@ class InstanceService:
         own = self._roster.process(runtime)
         request = dataclasses.replace(
             wanted,
-            environment={**dict(own.environment), **wanted.environment},
+            environment={**_user_of(own, wanted), **dict(own.commands_environment), **wanted.environment},
             user=wanted.user or own.user,
-            cwd=wanted.cwd or own.cwd,
+            cwd=wanted.cwd or own.commands_cwd,
         )
         return ExecSession(container, request, self._directories.path(name) / "logs")
 
@@ -295,12 +303,16 @@ class InstanceService:
 
     async def _create(self, new: NewInstance, image: ImageRecord) -> None:
         wanted = new.settings
+        is_system = image.config_digest is None
+        settings.check_config(wanted.config, system=is_system)
         volatile = {
             "volatile.base_image": image.fingerprint,
-            "volatile.container.oci": "true",
             POWER: "STOPPED",
             "volatile.uuid": str(uuid.uuid4()),
+            "volatile.cloud-init.instance-id": str(uuid.uuid4()),
         }
+        # Templates are due at the first start.
+        volatile |= {APPLY: "create"} if is_system else {"volatile.container.oci": "true"}
         given = {key: value for key, value in wanted.config.items() if not is_host_name(key)}
         config = {f"image.{key}": value for key, value in image.properties.items()} | given | volatile
         instance = InstanceRecord(
@@ -322,7 +334,8 @@ class InstanceService:
         runtime = Runtime(instance)
         # Raises when nothing says what to run: better now than at the start.
         self._roster.process(runtime)
-        await asyncio.to_thread(self._directories.create, new.name, instance.rw)
+        kept = self._images.metadata_directory(image.fingerprint) if is_system else None
+        await asyncio.to_thread(self._directories.create, new.name, instance.rw, kept)
         try:
             await self._roster.add(runtime)
         except BaseException:
@@ -366,7 +379,7 @@ class InstanceService:
         """
         async with self._roster.held(name) as runtime:
             new = wanted(self.get(name))
-            settings.check_config(new.config)
+            settings.check_config(new.config, system=runtime.is_system)
             settings.check_devices(new.devices)
             project = runtime.record.project
             with self._profiles.held(project, new.profiles):
@@ -427,6 +440,15 @@ class InstanceService:
     def _ephemeral_ended(self, name: str) -> None:
         self._spawn(self._delete_ephemeral(name))
 
+    def _rebooted(self, name: str) -> None:
+        self._spawn(self._reboot(name))
+
+    async def _reboot(self, name: str) -> None:
+        try:
+            await self._life.reboot(name)
+        except LxdpyError as exc:
+            logger.error("Instance %s has rebooted, and is not started again: %s", name, exc)
+
     async def _delete_ephemeral(self, name: str) -> None:
         try:
             await self.delete(name)
@@ -448,6 +470,11 @@ def _merged(config: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
     """A configuration with changes; an empty value removes a key."""
     gone = {key for key, value in changes.items() if not value}
     return {key: value for key, value in {**config, **changes}.items() if key not in gone}
+
+
+def _user_of(own: Process, wanted: ExecRequest) -> dict[str, str]:
+    """The variable that LXD gives commands of a system's root."""
+    return {"USER": "root"} if own.is_system and not wanted.uid and not wanted.user else {}
 
 
 def _daemons_own(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:

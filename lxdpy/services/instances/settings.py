@@ -9,7 +9,8 @@
     oci.uid, oci.gid    numbers; win over oci.user
     oci.stop_signal     signal of a graceful stop: SIGQUIT, QUIT, 3, SIGRTMIN+3
     security.privileged true: no user namespace
-    user.*, image.*     free text
+    user.*, image.*, cloud-init.*
+                        free text; templates of the image may use it
     volatile.*          written by the daemon
 
 Nothing that reaches liblxc may hold NUL or a line break.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.instances import limits
+from lxdpy.services.instances.templates import APPLY, TRIGGERS
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")
@@ -32,6 +34,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z", re.IGNORECASE)
 _REAL_TIME = re.compile(r"(?:SIG)?RT(MIN\+|MAX-)(\d+)\Z")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _FREE = ("user.", "image.")
+_CLOUD_INIT = ("cloud-init.network-config", "cloud-init.user-data", "cloud-init.vendor-data")
 _NIC_KEYS = {
     "type",
     "name",
@@ -118,12 +121,14 @@ _KEYS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def check_config(config: Mapping[str, str]) -> None:
-    """Raises InvalidRequestError for a key that is unknown or a value that can't be."""
+def check_config(config: Mapping[str, str], *, system: bool = False) -> None:
+    """Raises InvalidRequestError for a key that is unknown, or is not for a system, or a value that can't be."""
     for key, value in config.items():
+        if system and key.startswith("oci."):
+            raise InvalidRequestError(f"Invalid config: {key[:200]} is for applications, and this instance is a system")
         if "\0" in value or "\0" in key or "\n" in key:
             raise InvalidRequestError(f"Invalid config: NUL or line break in key or value of {key!r:.100}")
-        if key.startswith(_FREE):
+        if key.startswith(_FREE) or key in _CLOUD_INIT:
             continue
         if key.startswith("volatile."):
             _check_volatile(key, value)
@@ -146,6 +151,8 @@ def check_config(config: Mapping[str, str]) -> None:
 
 def _check_volatile(key: str, value: str) -> None:
     """What the daemon wrote comes back from clients: addresses and names of links reach the kernel."""
+    if key == APPLY and value not in ("", *TRIGGERS):
+        raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key}: expected {', '.join(TRIGGERS)}")
     if value and (
         (key.endswith(".hwaddr") and not _MAC.match(value))
         or (key.endswith(".host_name") and not _INTERFACE.match(value))

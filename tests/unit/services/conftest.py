@@ -16,7 +16,15 @@ from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import ProjectService
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
-from tests.fakes.drivers import FakeContainers, FakeLeaseServer, FakeNetworkHost, FakeProbe, FakeRegistry, FakeStore
+from tests.fakes.drivers import (
+    FakeContainers,
+    FakeLeaseServer,
+    FakeNetworkHost,
+    FakeProbe,
+    FakeRegistry,
+    FakeRenderer,
+    FakeStore,
+)
 
 
 @dataclass
@@ -29,6 +37,7 @@ class Host:
     registry: FakeRegistry
     containers: FakeContainers
     network_host: FakeNetworkHost
+    renderer: FakeRenderer
     server_config: ServerConfig
     lease_server: FakeLeaseServer
     images: ImageService
@@ -56,12 +65,14 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
     profiles = Profiles(database, projects, announce, config.network.bridge)
     networks = NetworkService(config, database, network_host, lease_server, announce)
     storage = StorageService(config, database, announce)
+    renderer = FakeRenderer()
     instances = InstanceService(
         config,
         database,
         store,
         containers,
         FakeProbe(),
+        renderer,
         images,
         networks,
         storage,
@@ -83,6 +94,7 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         registry,
         containers,
         network_host,
+        renderer,
         server_config,
         lease_server,
         images,

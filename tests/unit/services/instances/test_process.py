@@ -2,7 +2,7 @@ import pytest
 
 from lxdpy.errors import InvalidRequestError
 from lxdpy.oci.image_config import ImageConfig
-from lxdpy.services.instances.process import DEFAULT_PATH, image_defaults, process
+from lxdpy.services.instances.process import DEFAULT_PATH, image_defaults, process, system
 
 
 def image(**changes: object) -> ImageConfig:
@@ -97,3 +97,11 @@ def test_image_defaults_as_configuration() -> None:
         "oci.cmd": "serve 'all day'",
         "oci.user": "app",
     }
+
+
+def test_system() -> None:
+    made = system({"environment.A": "1", "user.x": "y"})
+    assert made.argv == ("/sbin/init",)
+    assert made.environment == (("A", "1"),)
+    assert dict(made.commands_environment) == {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "A": "1"}
+    assert (made.user, made.cwd, made.commands_cwd, made.stop_signal) == ("", "/", "", None)

@@ -1,0 +1,1 @@
+"""The template worker: renders templates of images, which anybody may have written."""
