@@ -41,6 +41,7 @@ from lxdpy.api.routes import (
     standalone,
     storage,
     unoffered,
+    volumes,
 )
 from lxdpy.api.server_info import ServerView
 from lxdpy.api.views import InstanceViews
@@ -60,6 +61,7 @@ ROUTERS = (
     standalone.router,
     unoffered.router,
     storage.router,
+    volumes.router,
 )
 
 

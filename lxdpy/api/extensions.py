@@ -51,6 +51,12 @@ LXD_EXTENSIONS = (
     "instance_oci",
     "instance_create_start",
     "storage",
+    "server_supported_storage_drivers",
+    "storage_api_volume_rename",
+    "storage_api_local_volume_handling",
+    "storage_api_volume_snapshots",
+    "storage_volume_state",
+    "storage_volume_api_filtering",
 )
 """LXD's and Incus' names."""
 

@@ -67,10 +67,12 @@ def documented(
     body: type[BaseModel] | None = None,
     query: Mapping[str, str] | None = None,
     media_type: str | None = None,
+    or_accepted: bool = False,
 ) -> dict[str, Any]:
     """Keywords of a route for the document: metadata's type, body, query parameters.
 
-    202 is an operation, 101 a websocket; `media_type` says that the answer is no envelope but bytes.
+    202 is an operation, 101 a websocket; `media_type` says that the answer is no envelope but bytes. `or_accepted`: it
+    may be an operation instead, as the body says.
     """
     answer: dict[str, Any]
     if media_type is not None:
@@ -93,6 +95,10 @@ def documented(
     return {
         "response_model": None,
         "status_code": status,
-        "responses": {**ERRORS, status: {"description": description, **answer}},
+        "responses": {
+            **ERRORS,
+            **({202: {"model": Accepted, "description": "An operation does it"}} if or_accepted else {}),
+            status: {"description": description, **answer},
+        },
         "openapi_extra": extra or None,
     }

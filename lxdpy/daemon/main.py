@@ -33,6 +33,7 @@ from lxdpy.drivers.registry import RegistryClient
 from lxdpy.drivers.resources import HostResources
 from lxdpy.drivers.store import LayerStore
 from lxdpy.drivers.templates import TemplateWorkers
+from lxdpy.drivers.volumes import HostVolumes
 from lxdpy.errors import LxdpyError
 from lxdpy.operations import Events, Operations
 from lxdpy.services import architectures
@@ -94,7 +95,10 @@ async def _serve(settings: Config, group: str) -> None:
         profiles = Profiles(database, projects, events.lifecycle, settings.network.bridge)
         images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), Dnsmasq(settings.state_dir), events.lifecycle)
-        storage = StorageService(settings, database, events.lifecycle)
+        storage = StorageService(
+            settings, database, HostVolumes(settings.workers.lifecycle), projects, events.lifecycle
+        )
+        stack.push_async_callback(storage.close)
         instances = InstanceService(
             settings,
             database,

@@ -130,6 +130,10 @@ _STEPS = (
         PRIMARY KEY (project, name)
     ) STRICT;
     """,
+    """
+    ALTER TABLE storage_volumes ADD COLUMN directory TEXT NOT NULL DEFAULT '';           -- its name, in its pool
+    ALTER TABLE storage_volume_snapshots ADD COLUMN directory TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

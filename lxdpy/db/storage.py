@@ -26,6 +26,8 @@ class VolumeRecord:
     description: str
     config: Mapping[str, str]
     created_at: float
+    directory: str
+    """Name of the directory that its files are in; a volume that is renamed keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class VolumeSnapshotRecord:
     description: str
     config: Mapping[str, str]
     created_at: float
+    directory: str
 
 
 def load_pools(connection: sqlite3.Connection) -> list[PoolRecord]:
@@ -65,16 +68,20 @@ def delete_pool(connection: sqlite3.Connection, name: str) -> None:
 
 def load_volumes(connection: sqlite3.Connection) -> list[VolumeRecord]:
     """Every custom volume."""
-    rows = connection.execute("SELECT pool, project, name, description, config, created_at FROM storage_volumes")
-    return [VolumeRecord(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5]) for row in rows]
+    rows = connection.execute(
+        "SELECT pool, project, name, description, config, created_at, directory FROM storage_volumes"
+    )
+    return [VolumeRecord(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6]) for row in rows]
 
 
 def put_volume(connection: sqlite3.Connection, volume: VolumeRecord) -> None:
     """Insert a volume or replace it."""
     connection.execute(
         """
-        INSERT INTO storage_volumes VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (pool, project, name) DO UPDATE SET description = excluded.description, config = excluded.config
+        INSERT INTO storage_volumes (pool, project, name, description, config, created_at, directory)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (pool, project, name) DO UPDATE SET
+            description = excluded.description, config = excluded.config, directory = excluded.directory
         """,
         (
             volume.pool,
@@ -83,6 +90,7 @@ def put_volume(connection: sqlite3.Connection, volume: VolumeRecord) -> None:
             volume.description,
             json.dumps(dict(volume.config)),
             volume.created_at,
+            volume.directory,
         ),
     )
 
@@ -106,17 +114,21 @@ def delete_volume(connection: sqlite3.Connection, volume: VolumeRecord) -> None:
 def load_snapshots(connection: sqlite3.Connection) -> list[VolumeSnapshotRecord]:
     """Every snapshot of a custom volume, oldest first."""
     rows = connection.execute(
-        "SELECT pool, project, volume, name, description, config, created_at FROM storage_volume_snapshots"
-        " ORDER BY created_at, name"
+        "SELECT pool, project, volume, name, description, config, created_at, directory"
+        " FROM storage_volume_snapshots ORDER BY created_at, name"
     )
-    return [VolumeSnapshotRecord(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]), row[6]) for row in rows]
+    return [
+        VolumeSnapshotRecord(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]), row[6], row[7]) for row in rows
+    ]
 
 
 def put_snapshot(connection: sqlite3.Connection, snapshot: VolumeSnapshotRecord) -> None:
-    """Insert a snapshot or replace it."""
+    """Insert a snapshot or replace what may be written of it."""
     connection.execute(
         """
-        INSERT INTO storage_volume_snapshots VALUES (?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO storage_volume_snapshots
+            (pool, project, volume, name, description, config, created_at, directory)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (pool, project, volume, name) DO UPDATE SET
             description = excluded.description, config = excluded.config
         """,
@@ -128,6 +140,7 @@ def put_snapshot(connection: sqlite3.Connection, snapshot: VolumeSnapshotRecord)
             snapshot.description,
             json.dumps(dict(snapshot.config)),
             snapshot.created_at,
+            snapshot.directory,
         ),
     )
 

@@ -88,6 +88,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             source = {"type": "image", "protocol": "oci", "server": "https://docker.io", "alias": "app"}
             made = http.post("/1.0/instances", json={"name": "web", "source": source, "start": True}).json()
             assert http.get(f"{made['operation']}/wait").json()["metadata"]["err"] == ""
+            http.post("/1.0/storage-pools/default/volumes/custom", json={"name": "data"})
+            taken = http.post("/1.0/storage-pools/default/volumes/custom/data/snapshots", json={}).json()
+            assert http.get(f"{taken['operation']}/wait").json()["metadata"]["err"] == ""
             (image,) = http.get("/1.0/images?recursion=1").json()["metadata"]
             alias = {"name": "app", "target": image["fingerprint"]}
             assert http.post("/1.0/images/aliases", json=alias).status_code in (200, 201)
@@ -99,8 +102,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             "/1.0/networks": {"name": NetworkConfig().bridge},
             "/1.0/operations": {"id": "none"},
             "/1.0/profiles": {"name": "default"},
-            "/1.0/storage-pools": {"pool": "default"},
             "/1.0/projects": {"name": "default"},
+            "/1.0/storage-pools": {"pool": "default", "type": "custom", "volume": "data", "snapshot": "snap0"},
         }
         yield Target(found["url"], known)
     finally:

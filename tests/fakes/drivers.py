@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -253,6 +254,25 @@ class FakeIncoming:
 
     def discard(self) -> None:
         self.discarded = True
+
+
+class FakeTrees:
+    """Copies made in this process."""
+
+    def __init__(self) -> None:
+        self.copying = asyncio.Event()
+        """Cleared, it holds copies up."""
+        self.copying.set()
+        self.failure: Exception | None = None
+
+    async def copy(self, source: Path, target: Path) -> None:
+        shutil.copytree(source, target, symlinks=True)
+        await self.copying.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def usage(self, path: Path) -> int:
+        return 4096
 
 
 class FakeProcess:

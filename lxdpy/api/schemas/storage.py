@@ -1,12 +1,15 @@
-"""Storage pools on the wire."""
+"""Storage pools and volumes on the wire."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lxdpy.api.schemas.times import ZERO, rfc3339
+from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.storage import Pool as PoolModel
 from lxdpy.services.storage import PoolResources as ResourcesModel
-from lxdpy.services.storage import Settings
+from lxdpy.services.storage import Settings, VolumeKey, VolumeSource
+from lxdpy.services.storage import Volume as VolumeModel
 
 # LXD's clients may send null where LXD, being written in Go, reads nothing.
 _Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
@@ -68,7 +71,130 @@ class StoragePoolResources(BaseModel):
     inodes: Resource
 
 
-def put(body: StoragePut | StoragePoolsPost) -> Settings:
+class StorageVolumeSource(_Lenient):
+    """What a new volume is a copy of."""
+
+    type: str = Field(description='"copy"')
+    name: str | None = Field(None, description="VOLUME or VOLUME/SNAPSHOT")
+    pool: str | None = Field(None, description="absent: that of the new volume")
+    project: str | None = Field(None, description="absent: that of the request")
+    volume_only: bool | None = Field(None, description="without its snapshots")
+    refresh: bool | None = None
+
+
+class StorageVolumesPost(_Lenient):
+    """A new custom volume."""
+
+    name: str
+    type: str | None = Field(None, description='"custom", or absent')
+    content_type: str | None = Field(None, description='"filesystem", or absent')
+    description: _Text = ""
+    config: _Texts = {}
+    source: StorageVolumeSource | None = None
+
+
+class StorageVolumePut(StoragePut):
+    """What a client may write of a volume, or a snapshot to restore."""
+
+    restore: str | None = Field(None, description="a snapshot, whose files the volume gets")
+
+
+class StorageVolumePost(_Lenient):
+    """A volume's new name, or pool."""
+
+    name: str
+    pool: str | None = None
+    project: str | None = None
+    migration: bool | None = None
+    volume_only: bool | None = Field(None, description="moves to another pool without its snapshots")
+
+
+class StorageVolumeSnapshotsPost(_Lenient):
+    """A new snapshot."""
+
+    name: str | None = Field(None, description="absent: the server picks one")
+    description: _Text = ""
+    expires_at: str | None = None
+
+
+class StorageVolumeSnapshotPost(_Lenient):
+    """A snapshot's new name."""
+
+    name: str
+
+
+class StorageVolumeSnapshotPut(_Lenient):
+    """What a client may write of a snapshot."""
+
+    description: str | None = None
+    expires_at: str | None = None
+
+
+class StorageVolume(BaseModel):
+    """A volume."""
+
+    name: str
+    type: str
+    content_type: str
+    description: str
+    config: dict[str, str]
+    used_by: list[str]
+    location: str
+    project: str
+    created_at: str
+
+
+class StorageVolumeSnapshot(BaseModel):
+    """A snapshot of a volume."""
+
+    name: str
+    content_type: str
+    description: str
+    config: dict[str, str]
+    created_at: str
+    expires_at: str
+
+
+class StorageVolumeUsage(BaseModel):
+    """Bytes."""
+
+    used: int
+
+
+class StorageVolumeState(BaseModel):
+    """What a volume takes on its disk."""
+
+    usage: StorageVolumeUsage
+
+
+def volume_source(body: StorageVolumesPost, pool: str, project: str) -> VolumeSource | None:
+    """What a new volume of `pool` is to be a copy of; `project` is the source's. Raises InvalidRequestError,
+    UnsupportedError."""
+    if body.type not in (None, "", "custom"):
+        raise InvalidRequestError(f'Storage volumes of type "{body.type:.100}" cannot be created with the storage API')
+    if body.content_type not in (None, "", "filesystem"):
+        raise UnsupportedError(
+            f'Cannot create volume "{body.name:.200}": content type "{body.content_type:.100}" is not supported'
+        )
+    source = body.source
+    if source is None or source.type in ("", "none"):
+        return None
+    if source.type != "copy":
+        raise UnsupportedError(f'Cannot create volume "{body.name:.200}": source type "{source.type:.100}"')
+    if source.refresh:
+        raise UnsupportedError(f'Cannot refresh volume "{body.name:.200}": copies are made whole')
+    volume, _, snapshot = (source.name or "").partition("/")
+    key = VolumeKey(source.pool or pool, project, volume)
+    return VolumeSource(key, snapshot, with_snapshots=not source.volume_only)
+
+
+def check_expiry(expires_at: str | None) -> None:
+    """Raises UnsupportedError for a snapshot that is to be deleted by itself."""
+    if expires_at and not expires_at.startswith("0001-"):
+        raise UnsupportedError("Cannot let a volume's snapshot expire: expires_at is not supported")
+
+
+def put(body: StoragePut | StoragePoolsPost | StorageVolumesPost) -> Settings:
     """The writable part as a whole."""
     return Settings(body.description, body.config)
 
@@ -103,6 +229,33 @@ def render_pool(pool: PoolModel) -> dict[str, object]:
         "status": "Created" if pool.available else "Unavailable",
         "used_by": list(pool.used_by),
         "locations": ["none"],
+    }
+
+
+def render_volume(volume: VolumeModel) -> dict[str, object]:
+    """A volume as clients read it; among volumes, a snapshot is called VOLUME/SNAPSHOT."""
+    return {
+        "name": f"{volume.name}/{volume.snapshot}" if volume.snapshot else volume.name,
+        "type": volume.kind,
+        "content_type": "filesystem",
+        "description": volume.settings.description,
+        "config": dict(volume.settings.config),
+        "used_by": list(volume.used_by),
+        "location": "none",
+        "project": volume.project,
+        "created_at": rfc3339(volume.created_at),
+    }
+
+
+def render_snapshot(volume: VolumeModel) -> dict[str, object]:
+    """A snapshot as clients read it."""
+    return {
+        "name": volume.snapshot,
+        "content_type": "filesystem",
+        "description": volume.settings.description,
+        "config": dict(volume.settings.config),
+        "created_at": rfc3339(volume.created_at),
+        "expires_at": ZERO,
     }
 
 

@@ -20,7 +20,7 @@ from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.progress import Progress
-from lxdpy.project import in_project, instance_url, project_of, qualify, split
+from lxdpy.project import in_project, instance_url, plain_name, project_of, qualify, split
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService
 from lxdpy.services.instances import names, settings
@@ -38,8 +38,8 @@ from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwad
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.templates import APPLY, Templates
 from lxdpy.services.networks import NetworkService
-from lxdpy.services.projects import ProjectService
-from lxdpy.services.storage import StorageService, User
+from lxdpy.services.projects import Feature, ProjectService
+from lxdpy.services.storage import Holding, StorageService, User
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class InstanceService:
         storage.add_users(self._storage_users)
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
+        storage.add_holdings(self._storage_holdings)
         images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -430,10 +431,21 @@ class InstanceService:
         for name, runtime in self._runtimes.items():
             _, devices = self._roster.expanded(runtime)
             running = runtime.container is not None
-            yield User(instance_url(name), runtime.record.project, devices, running=running)
+            owner = self._projects.owner(runtime.record.project, Feature.VOLUMES)
+            yield User(instance_url(name), owner, devices, running=running)
         for profile in self._profiles.everywhere():
             path = in_project(f"/1.0/profiles/{profile.name}", profile.project)
-            yield User(path, profile.project, profile.devices, is_profile=True)
+            owner = self._projects.owner(profile.project, Feature.VOLUMES)
+            yield User(path, owner, profile.devices, is_profile=True)
+
+    def _storage_holdings(self) -> Iterator[Holding]:
+        """Instances and images, as what the default pool holds."""
+        for name, runtime in self._runtimes.items():
+            record = runtime.record
+            yield Holding("container", record.project, plain_name(name), instance_url(name), record.created_at)
+        for image in self._images.all():
+            fingerprint = image.fingerprint
+            yield Holding("image", "default", fingerprint, f"/1.0/images/{fingerprint}", image.uploaded_at)
 
     # ---- background
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services.booleans import parse_bool as parse_bool
 from lxdpy.services.instances import limits
 from lxdpy.services.instances.templates import APPLY, TRIGGERS
 
@@ -32,7 +33,6 @@ _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z", re.IGNORECASE)
 _REAL_TIME = re.compile(r"(?:SIG)?RT(MIN\+|MAX-)(\d+)\Z")
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _FREE = ("user.", "image.")
 _CLOUD_INIT = ("cloud-init.network-config", "cloud-init.user-data", "cloud-init.vendor-data")
 _NIC_KEYS = {
@@ -58,16 +58,6 @@ def check_name(name: str) -> None:
             f"Invalid instance name {name!r:.100}: 1 to 63 letters, digits and hyphens, beginning with a letter "
             "and not ending with a hyphen"
         )
-
-
-def parse_bool(value: str) -> bool:
-    """A boolean as LXD spells it; "" is false. Raises InvalidRequestError."""
-    if not value:
-        return False
-    try:
-        return _BOOLEANS[value.lower()]
-    except KeyError:
-        raise InvalidRequestError(f"Invalid boolean {value!r:.100}: expected true or false") from None
 
 
 def parse_signal(text: str) -> int:

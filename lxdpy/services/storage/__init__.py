@@ -9,7 +9,25 @@ from lxdpy.services.storage.model import (
     PoolResources,
     Settings,
     User,
+    Volume,
+    VolumeKey,
+    VolumeSource,
 )
 from lxdpy.services.storage.service import StorageService
+from lxdpy.services.storage.shelf import volume_path
 
-__all__ = ["DEFAULT_POOL", "DIR", "OVERLAY", "Holding", "Pool", "PoolResources", "Settings", "StorageService", "User"]
+__all__ = [
+    "DEFAULT_POOL",
+    "DIR",
+    "OVERLAY",
+    "Holding",
+    "Pool",
+    "PoolResources",
+    "Settings",
+    "StorageService",
+    "User",
+    "Volume",
+    "VolumeKey",
+    "VolumeSource",
+    "volume_path",
+]

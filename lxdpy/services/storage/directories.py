@@ -1,10 +1,12 @@
 """Where pools keep their volumes.
 
 storage-pools/POOL/       or the directory that the pool's `source` names
-    custom/PROJECT_VOLUME/                       a volume's files with real (unshifted) ids; custom/ is 0700,
-                                                 because a setuid file in there may be one of the host's root
-    custom-snapshots/PROJECT_VOLUME/SNAPSHOT/    the same, as it was
-    custom/.tmp-*  custom/.trash-*               being made, being deleted: swept when the daemon starts
+    custom/PROJECT_VOLUME_HEX/                      a volume's files with real (unshifted) ids; custom/ is 0700,
+                                                    because a setuid file in there may be one of the host's root
+    custom-snapshots/PROJECT_VOLUME_SNAPSHOT_HEX/   the same, as it was
+
+The name of a directory is the row's to know, and never changes: what is renamed or restored is a row. A directory that
+no row names is half-made or half-deleted, and is swept when the daemon starts.
 """
 
 import errno
@@ -17,8 +19,9 @@ from lxdpy.errors import InvalidRequestError, NoSpaceError, WorkerError
 from lxdpy.linux.remove import remove as remove_tree
 from lxdpy.services.storage.model import DEFAULT_POOL, PoolResources
 
-TEMPORARY = ".tmp-"
-TRASH = ".trash-"
+_VOLUMES = "custom"
+_SNAPSHOTS = "custom-snapshots"
+_READABLE_BYTES = 200
 
 
 class PoolDirectories:
@@ -67,7 +70,7 @@ class PoolDirectories:
         """Remove what is left of a pool without volumes; an administrator's directory stays. Raises WorkerError."""
         path = self.path(pool)
         try:
-            for part in ("custom", "custom-snapshots"):
+            for part in (_VOLUMES, _SNAPSHOTS):
                 remove_tree(path / part)
             if "source" not in pool.config:
                 remove_tree(path)
@@ -91,16 +94,65 @@ class PoolDirectories:
             inodes_used=found.f_files - found.f_ffree,
         )
 
-    def sweep(self, pools: list[PoolRecord]) -> list[Path]:
-        """Make the pools' own directories, and find those of pools that no row names: the caller removes what this
-        returns. Raises WorkerError."""
+    # ---- volumes
+
+    def volume(self, pool: PoolRecord, directory: str) -> Path:
+        """Where a custom volume's files are."""
+        return self.path(pool) / _VOLUMES / directory
+
+    def snapshot(self, pool: PoolRecord, directory: str) -> Path:
+        """Where a snapshot's files are."""
+        return self.path(pool) / _SNAPSHOTS / directory
+
+    @staticmethod
+    def prepare(place: Path) -> None:
+        """Make the directory that `place` is to be in. Raises NoSpaceError, WorkerError (the pool is not there)."""
+        try:
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            place.parent.chmod(0o700)
+        except OSError as exc:
+            raise _failed(f"Cannot make {place}", exc) from exc
+
+    def create_volume(self, place: Path) -> None:
+        """Make an empty volume. Raises NoSpaceError, WorkerError."""
+        self.prepare(place)
+        try:
+            place.mkdir()
+            place.chmod(0o711)
+        except OSError as exc:
+            raise _failed(f"Cannot make {place}", exc) from exc
+        self.sync(place)
+
+    @staticmethod
+    def sync(place: Path) -> None:
+        """Have `place` found after a power cut. Raises NoSpaceError, WorkerError."""
+        try:
+            fd = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            raise _failed(f"Cannot make {place}", exc) from exc
+
+    def sweep(
+        self, pools: list[PoolRecord], volumes: set[tuple[str, str]], snapshots: set[tuple[str, str]]
+    ) -> list[Path]:
+        """Make the pools' own directories, and find what no row names: the caller removes what this returns.
+
+        `volumes` and `snapshots` are pairs of pool and directory. Raises WorkerError.
+        """
         try:
             self._root.mkdir(mode=0o711, exist_ok=True)
             self._root.chmod(0o711)
+            leftovers = []
             for pool in pools:
                 self.create(pool)
-            known = {pool.name for pool in pools if "source" not in pool.config}
-            return [self._root / name for name in os.listdir(self._root) if name not in known]
+                for part, held in ((_VOLUMES, volumes), (_SNAPSHOTS, snapshots)):
+                    known = {directory for name, directory in held if name == pool.name}
+                    leftovers += _unknown(self.path(pool) / part, known)
+            own = {pool.name for pool in pools if "source" not in pool.config}
+            return leftovers + _unknown(self._root, own)
         except OSError as exc:
             raise WorkerError(f"Cannot use {self._root}: {exc}") from exc
 
@@ -113,9 +165,20 @@ class PoolDirectories:
             raise WorkerError(f"Cannot remove {trash}: {exc}") from exc
 
 
-def temporary_name() -> str:
-    """A name for something half-made."""
-    return f"{TEMPORARY}{uuid.uuid4().hex}"
+def new_directory(*names: str) -> str:
+    """A name for a directory that nothing else will ever have, and from which an administrator sees what it is for."""
+    readable = "_".join(names)
+    while len(os.fsencode(readable)) > _READABLE_BYTES:
+        readable = readable[:-1]
+    return f"{readable}_{uuid.uuid4().hex[:16]}"
+
+
+def _unknown(directory: Path, known: set[str]) -> list[Path]:
+    """What is in a directory and not known; nothing, when it does not exist."""
+    try:
+        return [directory / name for name in os.listdir(directory) if name not in known]
+    except FileNotFoundError:
+        return []
 
 
 def _failed(attempt: str, exc: OSError) -> WorkerError | NoSpaceError:

@@ -58,6 +58,41 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume: a custom one, or an instance or image of the pool that holds them all."""
+
+    pool: str
+    kind: str
+    """`custom`, `container` or `image`."""
+    project: str
+    name: str
+    settings: Settings
+    created_at: float
+    used_by: tuple[str, ...]
+    """API paths."""
+    snapshot: str = ""
+    """Its name, when this is a snapshot of the volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeKey:
+    """What names a custom volume."""
+
+    pool: str
+    project: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSource:
+    """What a new volume is a copy of: a volume, or one of its snapshots."""
+
+    key: VolumeKey
+    snapshot: str = ""
+    with_snapshots: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """An instance or an image, as a volume of the pool that holds them all."""
 

@@ -3,18 +3,22 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote
 
 from lxdpy.config import Config
 from lxdpy.db import storage as table
 from lxdpy.db.connection import Database
 from lxdpy.db.storage import PoolRecord
+from lxdpy.drivers.base import VolumeTrees
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.services.events import Announce
+from lxdpy.services.projects import ProjectService
 from lxdpy.services.storage import settings
 from lxdpy.services.storage.directories import PoolDirectories
-from lxdpy.services.storage.model import DEFAULT_POOL, DIR, Pool, PoolResources, Settings, User
+from lxdpy.services.storage.model import DEFAULT_POOL, DIR, Holding, Pool, PoolResources, Settings, User
+from lxdpy.services.storage.shelf import Shelf
+from lxdpy.services.storage.volumes import VolumeService
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -23,24 +27,49 @@ logger = logging.getLogger(__name__)
 class StorageService:
     """Every pool of this host."""
 
-    def __init__(self, config: Config, database: Database, announce: Announce) -> None:
+    def __init__(
+        self, config: Config, database: Database, trees: VolumeTrees, projects: ProjectService, announce: Announce
+    ) -> None:
         self._database = database
         self._announce = announce
         self._directories = PoolDirectories(config.state_dir)
         self._pools: dict[str, PoolRecord] = {}
         self._changing = asyncio.Lock()
         self._users: list[Callable[[], Iterable[User]]] = []
+        self._holdings: list[Callable[[], Iterable[Holding]]] = []
+        self.volumes = VolumeService(Shelf(self, self._directories, trees), database, announce)
+        projects.add_user(self.volumes.paths_of)
 
     async def load(self) -> None:
         """Read the database, and sweep what a dead daemon left."""
         self._pools = {pool.name: pool for pool in await self._database.run(table.load_pools)}
-        for leftover in await asyncio.to_thread(self._directories.sweep, list(self._pools.values())):
+        volumes, snapshots = await self.volumes.load()
+        pools = list(self._pools.values())
+        for leftover in await asyncio.to_thread(self._directories.sweep, pools, volumes, snapshots):
             logger.info("Removing %s, left by an earlier daemon", leftover)
             await asyncio.to_thread(self._directories.remove, leftover)
 
     def add_users(self, users: Callable[[], Iterable[User]]) -> None:
         """Let `users` say who has devices that need pools and volumes."""
         self._users.append(users)
+
+    def add_holdings(self, holdings: Callable[[], Iterable[Holding]]) -> None:
+        """Let `holdings` say what the default pool holds besides custom volumes."""
+        self._holdings.append(holdings)
+
+    def users(self) -> Iterator[User]:
+        """Everything whose devices may need pools and volumes."""
+        for users in self._users:
+            yield from users()
+
+    def holdings(self) -> Iterator[Holding]:
+        """The instances and images that the default pool holds."""
+        for holdings in self._holdings:
+            yield from holdings()
+
+    async def close(self) -> None:
+        """Wait for what is being removed."""
+        await self.volumes.close()
 
     # ---- pools
 
@@ -50,14 +79,14 @@ class StorageService:
 
     def pool(self, name: str) -> Pool:
         """One pool. Raises NotFoundError."""
-        record = self._record(name)
+        record = self.record(name)
         return Pool(
             record, self._directories.source(record), tuple(self._used_by(name)), self._directories.is_there(record)
         )
 
     async def resources(self, name: str) -> PoolResources:
         """Space and inodes of one pool. Raises NotFoundError, WorkerError."""
-        return await asyncio.to_thread(self._directories.resources, self._record(name))
+        return await asyncio.to_thread(self._directories.resources, self.record(name))
 
     async def create_pool(self, name: str, driver: str, wanted: Settings) -> None:
         """Make a pool. Raises InvalidRequestError, UnsupportedError, ConflictError when the name is taken."""
@@ -107,7 +136,7 @@ class StorageService:
     async def delete_pool(self, name: str) -> None:
         """Delete an unused pool. Raises NotFoundError, InvalidRequestError when it is used, or the default one."""
         async with self._changing:
-            pool = self._record(name)
+            pool = self.record(name)
             if name == DEFAULT_POOL:
                 raise InvalidRequestError(f'Cannot delete storage pool "{name}": it holds all instances and images')
             if self._used_by(name):
@@ -124,7 +153,8 @@ class StorageService:
             # It is no pool any more; the next start sweeps the rest.
             logger.warning("%s", exc)
 
-    def _record(self, name: str) -> PoolRecord:
+    def record(self, name: str) -> PoolRecord:
+        """One pool as it is kept. Raises NotFoundError."""
         try:
             return self._pools[name]
         except KeyError:
@@ -132,10 +162,9 @@ class StorageService:
 
     def _used_by(self, name: str) -> list[str]:
         """API paths of what needs a pool."""
-        return sorted(
+        users = [
             user.path
-            for users in self._users
-            for user in users()
+            for user in self.users()
             if any(
                 device.get("type") == "disk"
                 and device.get("pool") == name
@@ -143,7 +172,8 @@ class StorageService:
                 and (user.is_profile or device.get("path") == "/")
                 for device in user.devices.values()
             )
-        )
+        ]
+        return sorted(users) + sorted(self.volumes.paths_in(name))
 
 
 def pool_path(name: str) -> str:

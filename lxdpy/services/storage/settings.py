@@ -1,6 +1,8 @@
 """Which names and configuration keys pools and volumes may have, and which values.
 
 source             of a pool: a directory of the administrator's
+security.shifted   of a volume: true or false; volumes are shown through id maps, so that many containers share one
+security.unmapped  of a volume: true shows the ids that are on disk as they are
 user.*             free text
 """
 
@@ -8,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services.booleans import parse_bool
 
 _MAX_NAME_BYTES = 150
 
@@ -35,6 +38,24 @@ def check_pool_config(config: Mapping[str, str]) -> None:
             raise UnsupportedError(f'Invalid option "{key:.200}": nothing is transferred by rsync')
         if key != "source" and not key.startswith("user."):
             raise InvalidRequestError(f'Invalid option "{key:.200}"')
+
+
+def check_volume_config(name: str, config: Mapping[str, str]) -> None:
+    """As `check_pool_config`, for the custom volume `name`."""
+    for key, value in config.items():
+        _check_text(key, value)
+        if key.startswith("user."):
+            continue
+        if key in ("security.shifted", "security.unmapped"):
+            parse_bool(value)
+        elif key == "size":
+            raise UnsupportedError(f'Cannot limit the size of volume "{name}": the pool has no quotas')
+        elif key.startswith("snapshots."):
+            raise UnsupportedError(f'Invalid option "{key:.200}" of volume "{name}": snapshots are taken on request')
+        else:
+            raise InvalidRequestError(f'Invalid option for volume "{name}" option "{key:.200}"')
+    if parse_bool(config.get("security.shifted", "")) and parse_bool(config.get("security.unmapped", "")):
+        raise InvalidRequestError("security.shifted and security.unmapped are mutually exclusive")
 
 
 def _check_text(key: str, value: str) -> None:

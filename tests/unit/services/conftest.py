@@ -24,6 +24,7 @@ from tests.fakes.drivers import (
     FakeRegistry,
     FakeRenderer,
     FakeStore,
+    FakeTrees,
 )
 
 
@@ -45,6 +46,7 @@ class Host:
     storage: StorageService
     projects: ProjectService
     profiles: Profiles
+    trees: FakeTrees
     instances: InstanceService
     events: list[tuple[str, str]]
 
@@ -64,8 +66,9 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
     projects = ProjectService(database, announce)
     profiles = Profiles(database, projects, announce, config.network.bridge)
     networks = NetworkService(config, database, network_host, lease_server, announce)
-    storage = StorageService(config, database, announce)
     renderer = FakeRenderer()
+    trees = FakeTrees()
+    storage = StorageService(config, database, trees, projects, announce)
     instances = InstanceService(
         config,
         database,
@@ -102,6 +105,7 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         storage,
         projects,
         profiles,
+        trees,
         instances,
         events,
     )
@@ -123,6 +127,7 @@ def play(tmp_path: Path) -> Callable[..., None]:
             finally:
                 await host.instances.close()
                 await host.networks.close()
+                await host.storage.close()
                 host.database.close()
 
         for scenario in scenarios:
