@@ -101,9 +101,10 @@ class StoredLayer:
     """A layer in the store, unpacked."""
 
     id: str
-    diff_id: Digest
+    diff_id: Digest | None
+    """None: it came from no image, but was an instance's upper directory."""
     size_bytes: int
-    """Sum of the files' sizes."""
+    """Sum of the files' sizes; 0 of what was an upper directory, which nobody counted."""
     entries: int
 
 
@@ -119,6 +120,24 @@ class LayerRequest:
 def image_layer_id(fingerprint: str) -> str:
     """The id of an LXD image's one layer."""
     return f"i-{fingerprint}"
+
+
+_UPPER, _RW = "s-", "rw-"
+
+
+def upper_layer_id(rw: str) -> str:
+    """The id of the layer that the upper directory of the writable layer `rw` becomes."""
+    return _UPPER + rw.removeprefix(_RW)
+
+
+def is_upper_layer(layer_id: str) -> bool:
+    """Whether a layer was an upper directory."""
+    return layer_id.startswith(_UPPER)
+
+
+def rw_of(layer_id: str) -> str:
+    """The writable layer whose upper directory became this layer."""
+    return _RW + layer_id.removeprefix(_UPPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +251,38 @@ class Store(Protocol):
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         """One layer, if it is whole."""
+
+    def claim(self, layer_id: str) -> None:
+        """Make room for a layer that `adopt` is about to bring, so that only a rename is left to do.
+
+        The caller keeps it from collection. Raises NoSpaceError, WorkerError.
+        """
+
+    def adopt(self, layer_id: str, directory: Path) -> StoredLayer:
+        """Make an upper directory, which no mount uses, the layer that was claimed, by one rename. It can't be rebuilt.
+
+        Raises WorkerError.
+        """
+
+    def copy_root(self, layer_id: str, directory: Path) -> None:
+        """Give a directory owner, mode and attributes of a layer's root. Raises NotFoundError, WorkerError."""
+
+    def adds_nothing(self, layer_id: str, directory: Path) -> bool:
+        """Whether an upper directory shows nothing but what the layer right below it does. Raises NotFoundError,
+        WorkerError."""
+
+    async def copy_directory(self, source: Path, target: Path) -> None:
+        """Make `target` a copy of an upper directory, down to hard links, whiteouts and extended attributes. Data is
+        shared where the file system can. What there is of it after a failure is the caller's to remove.
+
+        Raises NoSpaceError, WorkerError.
+        """
+
+    async def sync(self) -> None:
+        """Have on disk what was written so far: what is named in the database after this is whole after a power cut.
+
+        Raises WorkerError.
+        """
 
     async def collect(self, keep_layers: set[str], keep_blobs: set[Digest]) -> Collected:
         """Remove layers and blobs that are neither in `keep_*` nor in use by a running job.

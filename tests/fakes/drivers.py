@@ -141,6 +141,11 @@ class FakeStore:
         """Where images' metadata goes."""
         self.failure: Exception | None = None
         self.index: dict[str, Digest] = {}
+        self.claimed: set[str] = set()
+        self.copying = asyncio.Event()
+        """Cleared, it holds a copy up."""
+        self.copying.set()
+        self.syncs = 0
         self.kept: tuple[set[str], set[Digest]] = (set(), set())
 
     def read_blob(self, digest: Digest) -> bytes | None:
@@ -213,6 +218,39 @@ class FakeStore:
         self.layers[layer.id] = layer
         self.held.append(layer.id)
         return layer
+
+    def claim(self, layer_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.claimed.add(layer_id)
+
+    def adopt(self, layer_id: str, directory: Path) -> StoredLayer:
+        """Moves it from STATE/instances/NAME/RW/upper to STATE/layers/ID."""
+        if self.failure is not None:
+            raise self.failure
+        target = directory.parents[3] / "layers" / layer_id
+        target.parent.mkdir(exist_ok=True)
+        directory.rename(target)
+        self.layers[layer_id] = StoredLayer(layer_id, None, 0, 0)
+        self.claimed.discard(layer_id)
+        return self.layers[layer_id]
+
+    def copy_root(self, layer_id: str, directory: Path) -> None:
+        assert layer_id in self.layers
+
+    def adds_nothing(self, layer_id: str, directory: Path) -> bool:
+        assert layer_id in self.layers
+        return not list(directory.iterdir())
+
+    async def copy_directory(self, source: Path, target: Path) -> None:
+        await asyncio.sleep(0)
+        await self.copying.wait()
+        if self.failure is not None:
+            raise self.failure
+        shutil.copytree(source, target, symlinks=True)
+
+    async def sync(self) -> None:
+        self.syncs += 1
 
     def layer(self, layer_id: str) -> StoredLayer | None:
         return self.layers.get(layer_id)

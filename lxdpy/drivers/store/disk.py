@@ -7,10 +7,13 @@
           layers/ID/{fs,meta.json}            unpacked layers. ID: d-HEX of the diff_id; c-HEX of the chain id, if what
                                               the layer unpacks to depends on the layers below it; i-HEX of the
                                               fingerprint of an LXD image, with metadata.yaml and templates/ beside fs
+          layers/s-HEX/fs                     what was the upper directory of an instance, rw-HEX; without fs it is only
+                                              claimed yet
 
 Everything is written under a temporary name and then renamed. What the disk itself has not got yet (a power cut would
 take it, or half of it) is told by meta.json: `durable` is set after a syncfs, and a layer of another boot without it is
-not taken for whole. Blobs are verified whenever they are read.
+not taken for whole. Upper directories are nowhere else: they count as whole, and whoever copies one syncs it first.
+Blobs are verified whenever they are read.
 """
 
 import errno
@@ -23,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lxdpy.drivers.base import StoredLayer
+from lxdpy.drivers.base import StoredLayer, is_upper_layer
 from lxdpy.drivers.store import trash
 from lxdpy.errors import DigestMismatchError, NoSpaceError, WorkerError
 from lxdpy.linux.syncfs import syncfs
@@ -81,12 +84,18 @@ class Disk:
         for path in leftovers:
             self._bin.put(path)
 
-    def load(self) -> tuple[dict[str, StoredLayer], set[str]]:
-        """The layers that are whole, and the ids of those that a power cut would still take."""
+    def load(self) -> tuple[dict[str, StoredLayer], set[str], set[str]]:
+        """The layers that are whole, the ids of those that a power cut would still take, and those that are claimed."""
         layers: dict[str, StoredLayer] = {}
-        volatile = set()
+        volatile, claimed = set(), set()
         for path in self._layers.iterdir():
             if path.name.startswith(_TEMPORARY):
+                continue
+            if is_upper_layer(path.name):
+                if (path / "fs").is_dir():
+                    layers[path.name] = upper_layer(path.name)
+                else:
+                    claimed.add(path.name)
                 continue
             try:
                 meta = json.loads((path / "meta.json").read_bytes())
@@ -103,7 +112,7 @@ class Disk:
             if not durable:
                 volatile.add(layer.id)
             layers[layer.id] = layer
-        return layers, volatile
+        return layers, volatile, claimed
 
     # ---- layers
 
@@ -118,6 +127,15 @@ class Disk:
         """Make the directory that `new_layer` gave, which is complete, the layer. Raises OSError."""
         self._write_meta(path, layer, durable=False)
         os.rename(path, self._layers / layer.id)
+
+    def claim(self, layer_id: str) -> None:
+        """Make the directory that `adopt` needs. Raises OSError."""
+        (self._layers / layer_id).mkdir(mode=0o700, exist_ok=True)
+
+    def adopt(self, layer_id: str, directory: Path) -> StoredLayer:
+        """Make `directory` the files of a layer. Raises OSError."""
+        os.rename(directory, self.layer_directory(layer_id))
+        return upper_layer(layer_id)
 
     def layer_directory(self, layer_id: str) -> Path:
         """Where a layer's files are."""
@@ -140,14 +158,18 @@ class Disk:
 
     def sync(self, layers: Iterable[StoredLayer]) -> None:
         """Have everything on disk, and say so of `layers`, except those that are gone meanwhile. Raises OSError."""
+        self.sync_all()
+        for layer in layers:
+            with suppress(FileNotFoundError):
+                self._write_meta(self._layers / layer.id, layer, durable=True)
+
+    def sync_all(self) -> None:
+        """Have everything on disk. Raises OSError."""
         fd = os.open(self._layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(fd)
         finally:
             os.close(fd)
-        for layer in layers:
-            with suppress(FileNotFoundError):
-                self._write_meta(self._layers / layer.id, layer, durable=True)
 
     def _write_meta(self, path: Path, layer: StoredLayer, *, durable: bool) -> None:
         meta = {
@@ -273,3 +295,8 @@ class Disk:
                 f"Cannot store layers in {self._layers}: they need about {inodes} inodes, "
                 f"and {space.f_favail} are available"
             )
+
+
+def upper_layer(layer_id: str) -> StoredLayer:
+    """A layer that was an upper directory."""
+    return StoredLayer(layer_id, None, 0, 0)

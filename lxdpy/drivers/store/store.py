@@ -16,6 +16,7 @@ from lxdpy.config import Config
 from lxdpy.drivers.base import Collected, ImageFile, ImageFiles, LayerRequest, LowerMount, StoredLayer, image_layer_id
 from lxdpy.drivers.overlay.stack import DIRECTORY
 from lxdpy.drivers.store.board import Board
+from lxdpy.drivers.store.copying import copy_directory
 from lxdpy.drivers.store.disk import Disk
 from lxdpy.drivers.store.flights import Flights
 from lxdpy.drivers.store.incoming import IncomingFiles
@@ -31,6 +32,7 @@ from lxdpy.errors import (
     RegistryError,
     WorkerError,
 )
+from lxdpy.linux.attributes import copy_attributes, same_attributes
 from lxdpy.linux.remove import remove
 from lxdpy.oci.chain_id import chain_ids
 from lxdpy.oci.descriptor import Descriptor
@@ -81,7 +83,7 @@ class LayerStore:
         self._idle_timeout_s = idle_timeout_s
         self._disk = Disk(config.state_dir)
         self._disk.prepare()
-        self._layers, self._volatile = self._disk.load()
+        self._layers, self._volatile, self._claimed = self._disk.load()
         self._workers = LayerWorkers()
         self._downloads = Slots(config.workers.downloads)
         self._unpacks = Slots(config.workers.unpacks)
@@ -443,6 +445,45 @@ class LayerStore:
                 raise
         return layer
 
+    # ---- upper directories
+
+    def claim(self, layer_id: str) -> None:
+        """See `Store.claim`."""
+        with _system(f"Cannot make layer {layer_id}"):
+            self._disk.claim(layer_id)
+        self._claimed.add(layer_id)
+
+    def adopt(self, layer_id: str, directory: Path) -> StoredLayer:
+        """See `Store.adopt`."""
+        with _system(f"Cannot make {directory} layer {layer_id}"):
+            layer = self._disk.adopt(layer_id, directory)
+        self._layers[layer_id] = layer
+        self._claimed.discard(layer_id)
+        return layer
+
+    def copy_root(self, layer_id: str, directory: Path) -> None:
+        """See `Store.copy_root`."""
+        if layer_id not in self._layers:
+            raise NotFoundError(f"Layer {layer_id} is not in the store")
+        with _system(f"Cannot copy the attributes of layer {layer_id}"):
+            copy_attributes(self._disk.layer_directory(layer_id), directory)
+
+    def adds_nothing(self, layer_id: str, directory: Path) -> bool:
+        """See `Store.adds_nothing`."""
+        if layer_id not in self._layers:
+            raise NotFoundError(f"Layer {layer_id} is not in the store")
+        with _system(f"Cannot look into {directory}"):
+            return not os.listdir(directory) and same_attributes(self._disk.layer_directory(layer_id), directory)
+
+    async def copy_directory(self, source: Path, target: Path) -> None:
+        """See `Store.copy_directory`."""
+        await copy_directory(source, target)
+
+    async def sync(self) -> None:
+        """See `Store.sync`."""
+        with _system("Cannot sync the store"):
+            await asyncio.to_thread(self._disk.sync_all)
+
     # ---- durability
 
     def _sync_soon(self) -> None:
@@ -478,6 +519,9 @@ class LayerStore:
                 self._volatile.discard(layer.id)
                 layers += 1
                 size_bytes += layer.size_bytes
+            for layer_id in self._claimed - keep_layers:
+                gone.append(self._disk.take_out_layer(layer_id))
+                self._claimed.discard(layer_id)
             for digest, path in self._disk.blobs():
                 if digest in keep_blobs or self._busy_blobs[digest]:
                     continue
