@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lxdpy.oci.digest import Digest
 from lxdpy.project import split
@@ -53,58 +54,64 @@ class InstanceRecord:
 
 def load(connection: sqlite3.Connection) -> list[InstanceRecord]:
     """Every instance."""
-    return [
-        InstanceRecord(
-            name=row["name"],
-            architecture=row["architecture"],
-            description=row["description"],
-            ephemeral=bool(row["ephemeral"]),
-            config=json.loads(row["config"]),
-            devices=json.loads(row["devices"]),
-            profiles=tuple(json.loads(row["profiles"])),
-            created_at=row["created_at"],
-            last_used_at=row["last_used_at"],
-            fingerprint=row["fingerprint"],
-            config_digest=Digest.parse(row["config_digest"]) if row["config_digest"] else None,
-            layers=tuple(json.loads(row["layers"])),
-            blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
-            rw=row["rw"],
-        )
-        for row in connection.execute("SELECT * FROM instances")
-    ]
+    return [from_row(row) for row in connection.execute("SELECT * FROM instances")]
+
+
+def from_row(row: Mapping[str, Any] | sqlite3.Row) -> InstanceRecord:
+    """An instance from its columns: those of its row, or those that a snapshot kept."""
+    return InstanceRecord(
+        name=row["name"],
+        architecture=row["architecture"],
+        description=row["description"],
+        ephemeral=bool(row["ephemeral"]),
+        config=json.loads(row["config"]),
+        devices=json.loads(row["devices"]),
+        profiles=tuple(json.loads(row["profiles"])),
+        created_at=row["created_at"],
+        last_used_at=row["last_used_at"],
+        fingerprint=row["fingerprint"],
+        config_digest=Digest.parse(row["config_digest"]) if row["config_digest"] else None,
+        layers=tuple(json.loads(row["layers"])),
+        blobs=tuple(Digest.parse(text) for text in json.loads(row["blobs"])),
+        rw=row["rw"],
+    )
+
+
+def to_row(instance: InstanceRecord) -> dict[str, str | int | float]:
+    """An instance as its columns."""
+    return {
+        "name": instance.name,
+        "architecture": instance.architecture,
+        "description": instance.description,
+        "ephemeral": int(instance.ephemeral),
+        "config": json.dumps(dict(instance.config)),
+        "devices": json.dumps({name: dict(device) for name, device in instance.devices.items()}),
+        "profiles": json.dumps(instance.profiles),
+        "created_at": instance.created_at,
+        "last_used_at": instance.last_used_at,
+        "fingerprint": instance.fingerprint,
+        "config_digest": str(instance.config_digest) if instance.config_digest else "",
+        "layers": json.dumps(instance.layers),
+        "blobs": json.dumps([str(digest) for digest in instance.blobs]),
+        "rw": instance.rw,
+    }
 
 
 def put(connection: sqlite3.Connection, instance: InstanceRecord) -> None:
     """Insert an instance or replace it."""
+    row = to_row(instance)
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in row if name != "name")
     connection.execute(
-        """
-        INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (name) DO UPDATE SET
-            architecture = excluded.architecture, description = excluded.description, ephemeral = excluded.ephemeral,
-            config = excluded.config, devices = excluded.devices, profiles = excluded.profiles,
-            created_at = excluded.created_at, last_used_at = excluded.last_used_at,
-            fingerprint = excluded.fingerprint, config_digest = excluded.config_digest,
-            layers = excluded.layers, blobs = excluded.blobs, rw = excluded.rw
-        """,
-        (
-            instance.name,
-            instance.architecture,
-            instance.description,
-            int(instance.ephemeral),
-            json.dumps(dict(instance.config)),
-            json.dumps({name: dict(device) for name, device in instance.devices.items()}),
-            json.dumps(instance.profiles),
-            instance.created_at,
-            instance.last_used_at,
-            instance.fingerprint,
-            str(instance.config_digest) if instance.config_digest else "",
-            json.dumps(instance.layers),
-            json.dumps([str(digest) for digest in instance.blobs]),
-            instance.rw,
-        ),
+        f"INSERT INTO instances ({names}) VALUES ({values}) ON CONFLICT (name) DO UPDATE SET {changes}", row
     )
 
 
+def rename(connection: sqlite3.Connection, name: str, new_name: str) -> None:
+    """Give an instance, with its leases and snapshots, another name. Raises sqlite3.IntegrityError when it is taken."""
+    connection.execute("UPDATE instances SET name = ? WHERE name = ?", (new_name, name))
+
+
 def delete(connection: sqlite3.Connection, name: str) -> None:
-    """Delete an instance and its leases."""
+    """Delete an instance with its leases and snapshots."""
     connection.execute("DELETE FROM instances WHERE name = ?", (name,))

@@ -134,6 +134,16 @@ _STEPS = (
     ALTER TABLE storage_volumes ADD COLUMN directory TEXT NOT NULL DEFAULT '';           -- its name, in its pool
     ALTER TABLE storage_volume_snapshots ADD COLUMN directory TEXT NOT NULL DEFAULT '';
     """,
+    """
+    CREATE TABLE snapshots (
+        instance   TEXT NOT NULL REFERENCES instances (name) ON DELETE CASCADE ON UPDATE CASCADE,
+        name       TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        expires_at REAL NOT NULL,                -- 0: never
+        taken      TEXT NOT NULL,                -- the columns of the instance as it was
+        PRIMARY KEY (instance, name)
+    ) STRICT;
+    """,
 )
 
 

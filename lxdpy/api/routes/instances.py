@@ -4,7 +4,18 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from lxdpy.api import envelope, filtering
-from lxdpy.api.deps import body, flag, instance_name, integer, project, projects, recursion, services, while_connected
+from lxdpy.api.deps import (
+    Services,
+    body,
+    flag,
+    instance_name,
+    integer,
+    project,
+    projects,
+    recursion,
+    services,
+    while_connected,
+)
 from lxdpy.api.edge import instances_prefix
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
@@ -12,7 +23,7 @@ from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.project import instance_url, plain_name
+from lxdpy.project import instance_url, plain_name, project_of, qualify
 from lxdpy.services.instances import Action, Instance, InstanceSettings
 
 router = Router()
@@ -51,7 +62,10 @@ async def post_instances(request: Request) -> Response:
     if request.query_params.get("target"):
         raise InvalidRequestError("Target only allowed when clustered")
     found = services(request)
-    new = found.instances.reserve(schema.new_instance(await body(request, schema.InstancesPost), project(request)))
+    wanted = await body(request, schema.InstancesPost)
+    if wanted.source.type == "copy":
+        return _copy(found, wanted, project(request))
+    new = found.instances.reserve(schema.new_instance(wanted, project(request)))
     try:
         image = await found.images.find(new.source)
 
@@ -60,6 +74,24 @@ async def post_instances(request: Request) -> Response:
 
         operation = found.operations.start(
             "Creating instance", run, resources=_resources(new.name, containers=True), cancellable=True
+        )
+    except BaseException:
+        found.instances.unreserve(new.name)
+        raise
+    return envelope.accepted(operation)
+
+
+def _copy(found: Services, wanted: schema.InstancesPost, where: str) -> Response:
+    new = found.instances.reserve_copy(schema.new_copy(wanted, where))
+
+    async def run(progress: Progress) -> None:
+        await found.instances.copy(new)
+
+    try:
+        names = [plain_name(name) for name in (new.name, new.source)]
+        resources = {kind: [f"/1.0/{kind}/{name}" for name in names] for kind in _KINDS}
+        operation = found.operations.start(
+            "Creating instance", run, resources=resources, cancellable=True, project=where
         )
     except BaseException:
         found.instances.unreserve(new.name)
@@ -82,7 +114,8 @@ async def put_instance(request: Request) -> Response:
     """Replace what may be written; it applies at the next start."""
     found = services(request)
     name = instance_name(request)
-    new = schema.replaced(await body(request, schema.InstancePut))
+    asked = await body(request, schema.InstancePut)
+    new = schema.settings(asked)
 
     def wanted(current: Instance) -> InstanceSettings:
         check_if_match(request, schema.writable(current))
@@ -93,8 +126,38 @@ async def put_instance(request: Request) -> Response:
 
     # Refused at once; and again when the operation's turn comes, should another change have come between.
     wanted(found.instances.get(name))
-
+    if asked.restore:
+        return _restore(found, name, asked.restore.removeprefix(f"{plain_name(name)}/"))
     return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))
+
+
+def _restore(found: Services, name: str, snapshot: str) -> Response:
+    found.instances.snapshots.get(name, snapshot)
+
+    async def run(progress: Progress) -> None:
+        await found.instances.snapshots.restore(name, snapshot)
+
+    resources = _resources(name, containers=True)
+    return envelope.accepted(
+        found.operations.start("Restoring snapshot", run, resources=resources, project=project_of(name))
+    )
+
+
+@router.post("/1.0/instances/{name}", **documented(status=202, body=schema.InstancePost))
+async def post_instance(request: Request) -> Response:
+    """Rename a stopped instance."""
+    found = services(request)
+    name = instance_name(request)
+    new_name = qualify(project(request), schema.new_name(await body(request, schema.InstancePost)))
+    found.instances.check_rename(name, new_name)
+
+    async def run(progress: Progress) -> None:
+        await found.instances.rename(name, new_name)
+
+    resources = _resources(name, containers=True)
+    return envelope.accepted(
+        found.operations.start("Renaming instance", run, resources=resources, project=project_of(name))
+    )
 
 
 @router.patch("/1.0/instances/{name}", **documented(body=schema.InstancePatch))
@@ -257,6 +320,9 @@ async def delete_log(request: Request) -> Response:
     """Delete the recorded output of a command."""
     await services(request).instances.delete_log(instance_name(request), request.path_params["file"])
     return envelope.empty()
+
+
+_KINDS = ("instances", "containers")
 
 
 def _resources(name: str, *, containers: bool = False) -> dict[str, list[str]]:

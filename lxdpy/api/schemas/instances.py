@@ -1,16 +1,17 @@
 """Instances on the wire: LXD's fields, and the extensions that api/extensions.md lists."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lxdpy.api.schemas.snapshots import render as render_snapshot
 from lxdpy.api.schemas.times import NEVER, rfc3339
 from lxdpy.drivers.base import InterfaceUsage, Usage
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.project import qualify
 from lxdpy.services.images import ImageSource
-from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStatus, NewInstance, Stop
+from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStatus, NewCopy, NewInstance, Snapshot, Stop
 from lxdpy.services.instances import Instance as InstanceModel
 from lxdpy.services.instances import InstanceState as StateModel
 from lxdpy.services.instances.settings import parse_signal
@@ -40,12 +41,17 @@ class Lenient(BaseModel):
 class InstanceSource(Lenient):
     """Where an instance's root file system comes from."""
 
-    type: str = Field("image", description='"image" is supported')
+    type: str = Field("image", description='"image", or "copy" of an instance or a snapshot')
     mode: str | None = Field(None, description='"pull", or absent')
     protocol: str | None = Field(None, description='"oci": fetch from a registry; absent: an image that is here')
     server: str | None = Field(None, description="the registry, e.g. https://docker.io; absent: the default registry")
     alias: str | None = Field(None, description="alias of an image that is here, or an image reference in a registry")
     fingerprint: str | None = Field(None, description="fingerprint, or a prefix of it, of an image that is here")
+    source: str | None = Field(None, description="what to copy: NAME, or NAME/SNAPSHOT")
+    project: str | None = Field(None, description="where what to copy is; absent: in the project of the new instance")
+    instance_only: bool | None = Field(None, description="copy without the snapshots")
+    container_only: bool | None = Field(None, description="the older name of instance_only")
+    refresh: bool | None = Field(None, description="an instance of that name that is here becomes the same")
 
 
 class InstancesPost(Lenient):
@@ -74,11 +80,24 @@ class InstancePut(Lenient):
     config: Texts | None = None
     devices: dict[str, Texts] | None = None
     profiles: list[str] | None = None
-    restore: str | None = Field(None, description="a snapshot; none can be had yet")
+    restore: str | None = Field(None, description="a snapshot: become what it is, and ignore all else")
 
 
 class InstancePatch(InstancePut):
     """The part of `InstancePut` to change; maps are merged, an empty value removes a key."""
+
+
+class InstancePost(Lenient):
+    """Another name for an instance, or another place, which is not offered."""
+
+    name: str | None = None
+    migration: bool | None = None
+    live: bool | None = None
+    instance_only: bool | None = None
+    container_only: bool | None = None
+    target: dict[str, Any] | None = None
+    pool: str | None = None
+    project: str | None = None
 
 
 class InstanceStatePut(Lenient):
@@ -184,6 +203,40 @@ def new_instance(body: InstancesPost, project: str) -> NewInstance:
     )
 
 
+def new_copy(body: InstancesPost, project: str) -> NewCopy:
+    """The copy in `project` that a POST asks for. Raises InvalidRequestError."""
+    if body.type not in (None, "", "container"):
+        raise InvalidRequestError(f'Cannot create an instance of type "{body.type}": only "container" is supported')
+    if body.stateful:
+        raise InvalidRequestError("Cannot copy an instance statefully: containers are not checkpointed")
+    source, _, snapshot = (body.source.source or "").partition("/")
+    if not source:
+        raise InvalidRequestError("Must specify a source instance")
+    return NewCopy(
+        name=qualify(project, body.name or ""),
+        source=qualify(body.source.project or project, source),
+        snapshot=snapshot,
+        instance_only=bool(body.source.instance_only or body.source.container_only),
+        refresh=bool(body.source.refresh),
+        description=body.description or "",
+        ephemeral=bool(body.ephemeral),
+        config=body.config or {},
+        devices=body.devices or {},
+        profiles=None if body.profiles is None else tuple(body.profiles),
+        start=bool(body.start),
+    )
+
+
+def new_name(body: InstancePost) -> str:
+    """The name that a rename asks for. Raises InvalidRequestError, UnsupportedError for a move elsewhere."""
+    if body.migration or body.target or body.pool or body.project:
+        where = "another server" if body.target or not (body.pool or body.project) else "another pool or project"
+        raise UnsupportedError(f"Cannot move an instance to {where}: copy it, and delete it here")
+    if not body.name:
+        raise InvalidRequestError("Cannot rename an instance: the request has no name")
+    return body.name
+
+
 def image_source(body: InstanceSource) -> ImageSource:
     """Which image a source means. Raises InvalidRequestError."""
     if body.type != "image":
@@ -198,13 +251,6 @@ def image_source(body: InstanceSource) -> ImageSource:
         server=body.server or "",
         protocol=body.protocol or "",
     )
-
-
-def replaced(body: InstancePut) -> InstanceSettings:
-    """The writable part that a PUT asks for. Raises UnsupportedError for a restore, which sends nothing else."""
-    if body.restore:
-        raise UnsupportedError(f'Cannot restore snapshot "{body.restore}": snapshots are not supported')
-    return settings(body)
 
 
 def settings(body: InstancesPost | InstancePut) -> InstanceSettings:
@@ -269,7 +315,7 @@ def check_console_type(body: InstanceConsolePost) -> None:
         raise InvalidRequestError(f'Unknown console type "{body.type:.100}"')
 
 
-def render(instance: InstanceModel) -> dict[str, object]:
+def render(instance: InstanceModel, snapshots: Sequence[Snapshot] = ()) -> dict[str, object]:
     """An instance as clients read it, without state."""
     record = instance.record
     return {
@@ -291,7 +337,7 @@ def render(instance: InstanceModel) -> dict[str, object]:
         "location": "none",
         "project": record.project,
         "backups": None,
-        "snapshots": None,
+        "snapshots": [render_snapshot(snapshot) for snapshot in snapshots] or None,
         "state": None,
     }
 

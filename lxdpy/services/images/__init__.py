@@ -3,7 +3,7 @@
 from lxdpy.services.images.ancestry import AncestryEntry
 from lxdpy.services.images.export import ExportedFile
 from lxdpy.services.images.import_ import ImageDetails, ImageSettings
-from lxdpy.services.images.service import FoundImage, ImageService
+from lxdpy.services.images.service import FoundImage, ImageService, Uses
 from lxdpy.services.images.source import ImageSource
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "ImageService",
     "ImageSettings",
     "ImageSource",
+    "Uses",
 ]

@@ -10,7 +10,9 @@ from lxdpy.services.instances.model import (
     InstanceSettings,
     InstanceState,
     InstanceStatus,
+    NewCopy,
     NewInstance,
+    Snapshot,
 )
 from lxdpy.services.instances.profiles import Profiles, ProfileSettings
 from lxdpy.services.instances.service import InstanceService
@@ -24,10 +26,12 @@ __all__ = [
     "InstanceSettings",
     "InstanceState",
     "InstanceStatus",
+    "NewCopy",
     "NewFile",
     "NewInstance",
     "ProfileSettings",
     "Profiles",
+    "Snapshot",
     "Stop",
     "Transfer",
 ]

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from lxdpy.config import DEFAULT_STATE_DIR, Config
@@ -35,6 +35,7 @@ from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.templates import APPLY, Templates
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.networks import files as network_files
+from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class Life:
         self._templates = templates
         self._on_ephemeral_end = on_ephemeral_end
         self._on_reboot = on_reboot
+        self.on_started: Callable[[str], None] = lambda name: None
+        """Called with the name of an instance that was started."""
         self._idmap = IdMap(config.idmap.base, config.idmap.size)
         self._cgroup_root = _cgroup_root(config)
 
@@ -104,6 +107,9 @@ class Life:
             runtime.exit = _meant(runtime, status)
             container = await self._containers.adopt(name, str(self._directories.root), directory, self.cgroup(name))
             if container is not None:
+                if self._directories.is_held(name):
+                    await container.unfreeze()
+                    self._directories.let_go(name)
                 runtime.frozen = await container.is_frozen()
                 self._watch(runtime, container)
                 logger.info("Instance %s runs (pid %d)", name, container.init_pid)
@@ -134,6 +140,7 @@ class Life:
                 runtime.starting = False
                 self._roster.on_change(name)
         self._announce("instance-started", instance_url(name))
+        self.on_started(name)
 
     async def _start(self, runtime: Runtime) -> None:
         record = runtime.record
@@ -348,12 +355,7 @@ class Life:
                 raise ConflictError("The instance is not running")
             if runtime.frozen:
                 raise ConflictError("The instance is already frozen")
-            await container.freeze()
-            if runtime.container is not container:
-                raise ConflictError("The instance has ended before it was frozen")
-            runtime.frozen = True
-        self._roster.on_change(name)
-        self._announce("instance-paused", instance_url(name))
+            await self._freeze(runtime, container)
 
     async def unfreeze(self, name: str) -> None:
         """Thaw. Raises ConflictError when it is not frozen."""
@@ -361,6 +363,48 @@ class Life:
             if not runtime.frozen:
                 raise ConflictError("The instance is not frozen")
             await self._thaw(runtime)
+
+    @asynccontextmanager
+    async def still(self, runtime: Runtime) -> AsyncIterator[None]:
+        """Nothing moves in the container meanwhile, if there is one; the caller holds the lock.
+
+        Raises ConflictError when somebody stopped or thawed it meanwhile: what was read may be of several moments.
+        """
+        container, name = runtime.container, runtime.record.name
+        if container is None:
+            yield
+            return
+        if not runtime.frozen:
+            await asyncio.to_thread(self._directories.hold, name)
+        try:
+            if not runtime.frozen:
+                await uninterrupted(self._freeze(runtime, container))
+            yield
+            if runtime.container is not container or not runtime.frozen:
+                raise ConflictError(f'Instance "{name}" was stopped or thawed while it was copied')
+        finally:
+            await uninterrupted(self._move_again(runtime, container))
+
+    async def _move_again(self, runtime: Runtime, container: RunningContainer) -> None:
+        name = runtime.record.name
+        if await asyncio.to_thread(self._directories.is_held, name):
+            # What ends by itself needs no thawing.
+            with suppress(ConflictError):
+                if runtime.container is container and runtime.frozen:
+                    await self._thaw(runtime)
+                elif runtime.container is container:
+                    # A freeze that failed may have begun.
+                    await container.unfreeze()
+            await asyncio.to_thread(self._directories.let_go, name)
+
+    async def _freeze(self, runtime: Runtime, container: RunningContainer) -> None:
+        name = runtime.record.name
+        await container.freeze()
+        if runtime.container is not container:
+            raise ConflictError("The instance has ended before it was frozen")
+        runtime.frozen = True
+        self._roster.on_change(name)
+        self._announce("instance-paused", instance_url(name))
 
     async def _thaw(self, runtime: Runtime) -> None:
         if runtime.container is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lxdpy.db.instances import Devices, InstanceRecord
+from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import ExitStatus, Usage
 from lxdpy.services.images import ImageSource
 
@@ -40,6 +41,15 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One snapshot: its record, and what the instance would inherit."""
+
+    record: SnapshotRecord
+    expanded_config: Mapping[str, str]
+    expanded_devices: Devices
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceState:
     """Numbers of one instance at one moment; `usage` only while it runs."""
 
@@ -70,4 +80,26 @@ class NewInstance:
     name: str
     source: ImageSource
     settings: InstanceSettings
+    start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewCopy:
+    """A request to copy an instance or a snapshot; without a name it gets one."""
+
+    name: str
+    source: str
+    snapshot: str = ""
+    """Copy this snapshot of `source`; "" is the instance as it is."""
+    instance_only: bool = False
+    """Without the snapshots."""
+    refresh: bool = False
+    """Make an instance of that name that is here the same as the source."""
+    description: str = ""
+    ephemeral: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Wins over the source's, as do `devices`."""
+    devices: Devices = field(default_factory=dict)
+    profiles: tuple[str, ...] | None = None
+    """None: those of the source."""
     start: bool = False

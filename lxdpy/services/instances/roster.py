@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from lxdpy.db import instances as table
+from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
+from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.errors import LxdpyError, NotFoundError
 from lxdpy.project import plain_name
 from lxdpy.services.images import ImageService
@@ -20,6 +22,8 @@ from lxdpy.services.uninterrupted import uninterrupted
 logger = logging.getLogger(__name__)
 
 POWER = "volatile.last_state.power"
+
+Snapshots = tuple[SnapshotRecord, ...]
 
 
 class Roster:
@@ -52,13 +56,19 @@ class Roster:
             yield runtime
 
     async def add(self, runtime: Runtime) -> None:
-        """Write a new instance's row, and let it be found."""
-        await self._database.run(lambda db: table.put(db, runtime.record))
+        """Write a new instance's row and those of its snapshots, and let it be found."""
+
+        def write(db: sqlite3.Connection) -> None:
+            table.put(db, runtime.record)
+            for snapshot in runtime.snapshots:
+                snapshot_table.put(db, snapshot)
+
+        await self._database.run(write)
         self.runtimes[runtime.record.name] = runtime
         self.on_change(runtime.record.name)
 
     async def remove(self, runtime: Runtime) -> None:
-        """Delete an instance's row; it is found no more."""
+        """Delete an instance's row and those of its snapshots; it is found no more."""
         name = runtime.record.name
         await self._database.run(lambda db: table.delete(db, name))
         del self.runtimes[name]
@@ -66,16 +76,45 @@ class Roster:
 
     async def change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
         """Replace an instance's record, on disk first; changes come one after the other, so none is lost."""
-        await uninterrupted(self._change(runtime, change))
+        await self.rewrite(runtime, lambda record, snapshots: (change(record), snapshots))
 
-    async def _change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
+    async def rewrite(
+        self, runtime: Runtime, change: Callable[[InstanceRecord, Snapshots], tuple[InstanceRecord, Snapshots]]
+    ) -> None:
+        """`change` for an instance together with its snapshots, in one commit. Those that it gives have other names
+        than the instance's only when the record has, too: then all of it is renamed."""
+        await uninterrupted(self._rewrite(runtime, change))
+
+    async def _rewrite(
+        self, runtime: Runtime, change: Callable[[InstanceRecord, Snapshots], tuple[InstanceRecord, Snapshots]]
+    ) -> None:
         async with runtime.changing:
-            record = change(runtime.record)
-            if record != runtime.record:
-                await self._database.run(lambda db: table.put(db, record))
-                runtime.record = record
-                runtime.expanded = None
-                self.on_change(record.name)
+            old, kept = runtime.record, runtime.snapshots
+            record, snapshots = change(old, kept)
+            if (record, snapshots) == (old, kept):
+                return
+
+            def write(db: sqlite3.Connection) -> None:
+                if record.name != old.name:
+                    table.rename(db, old.name, record.name)
+                if record != old:
+                    table.put(db, record)
+                names = {snapshot.name for snapshot in snapshots}
+                for gone in kept:
+                    if gone.name not in names:
+                        snapshot_table.delete(db, record.name, gone.name)
+                for snapshot in snapshots:
+                    if snapshot not in kept:
+                        snapshot_table.put(db, snapshot)
+
+            await self._database.run(write)
+            runtime.record, runtime.snapshots = record, snapshots
+            runtime.expanded = None
+            if record.name != old.name:
+                del self.runtimes[old.name]
+                self.runtimes[record.name] = runtime
+                self.on_change(old.name)
+            self.on_change(record.name)
 
     async def set_power(self, runtime: Runtime, power: str) -> None:
         """Note whether an instance runs, for the next daemon."""
@@ -84,18 +123,21 @@ class Roster:
     def expanded(self, runtime: Runtime) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
         """Configuration and devices with what image and profiles give."""
         if runtime.expanded is None:
-            record = runtime.record
-            config, devices = self._profiles.expand(record.project, record.profiles, record.config, record.devices)
-            try:
-                defaults = image_defaults(self._images.config(record.config_digest)) if record.config_digest else {}
-            except LxdpyError as exc:
-                # Its image is damaged: it can't be started, and still it is listed and deleted.
-                logger.warning("Instance %s is shown without its image's defaults: %s", record.name, exc)
-                defaults = {}
-            if config.get("oci.entrypoint"):
-                defaults.pop("oci.cmd", None)
-            runtime.expanded = ({**defaults, **config}, devices)
+            runtime.expanded = self.expand(runtime.record)
         return runtime.expanded
+
+    def expand(self, record: InstanceRecord) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
+        """`expanded` of an instance as it is, or was when it was snapshot."""
+        config, devices = self._profiles.expand(record.project, record.profiles, record.config, record.devices)
+        try:
+            defaults = image_defaults(self._images.config(record.config_digest)) if record.config_digest else {}
+        except LxdpyError as exc:
+            # Its image is damaged: it can't be started, and still it is listed and deleted.
+            logger.warning("Instance %s is shown without its image's defaults: %s", record.name, exc)
+            defaults = {}
+        if config.get("oci.entrypoint"):
+            defaults.pop("oci.cmd", None)
+        return {**defaults, **config}, devices
 
     def owner_of_profiles(self, runtime: Runtime) -> str:
         """The project whose profiles an instance has."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping
 
 from lxdpy.db.instances import InstanceRecord
+from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import ExitStatus, RunningContainer
 from lxdpy.services.instances.access import FileAccess
 from lxdpy.services.instances.attach import ConsoleSession
@@ -34,18 +35,21 @@ class Runtime:
         "rebooting",
         "record",
         "restarts",
+        "snapshots",
         "starting",
         "stops",
         "told",
         "watcher",
     )
 
-    def __init__(self, record: InstanceRecord) -> None:
+    def __init__(self, record: InstanceRecord, snapshots: tuple[SnapshotRecord, ...] = ()) -> None:
         self.record = record
+        self.snapshots = snapshots
+        """Oldest first."""
         self.lock = asyncio.Lock()
         """Held by whoever starts, changes or deletes the instance."""
         self.changing = asyncio.Lock()
-        """Held while the record is replaced."""
+        """Held while the record or the snapshots are replaced."""
         self.container: RunningContainer | None = None
         """Set from the start until init has ended."""
         self.watcher: asyncio.Task[None] | None = None

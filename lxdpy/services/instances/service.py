@@ -7,35 +7,40 @@ directory comes before the row, the row goes before the directory.
 import asyncio
 import dataclasses
 import logging
+import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from lxdpy.config import Config
 from lxdpy.db import instances as table
+from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
 from lxdpy.db.images import ImageRecord
 from lxdpy.db.instances import Devices, InstanceRecord
-from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store
+from lxdpy.db.snapshots import SnapshotRecord
+from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store, is_upper_layer
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.progress import Progress
 from lxdpy.project import in_project, instance_url, plain_name, project_of, qualify, split
 from lxdpy.services.events import Announce
-from lxdpy.services.images import FoundImage, ImageService
-from lxdpy.services.instances import names, settings
+from lxdpy.services.images import FoundImage, ImageService, Uses
+from lxdpy.services.instances import names, renaming, settings
 from lxdpy.services.instances.attach import ConsoleSession
 from lxdpy.services.instances.console import ConsoleLog
-from lxdpy.services.instances.directory import InstanceDirectories, new_rw, parts
+from lxdpy.services.instances.copying import Copies
+from lxdpy.services.instances.directory import OLD_RW, InstanceDirectories, new_rw, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.files import InstanceFiles
 from lxdpy.services.instances.keeping import InstanceMetadata
 from lxdpy.services.instances.life import Life, Stop
-from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewInstance
+from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewCopy, NewInstance
 from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.instances.snapshots import Snapshots
 from lxdpy.services.instances.templates import APPLY, Templates
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import Feature, ProjectService
@@ -91,11 +96,15 @@ class InstanceService:
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
+        self.snapshots = Snapshots(
+            self._roster, self._life, self._directories, store, images, profiles, announce, self._spawn
+        )
+        self._copies = Copies(self._roster, self._life, self._directories, store, self.snapshots, announce)
         storage.add_users(self._storage_users)
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
         storage.add_holdings(self._storage_holdings)
-        images.add_referrer(lambda: [(r.record.layers, r.record.blobs) for r in self._runtimes.values()])
+        images.add_referrer(self._uses)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a name whenever what `get` says of that instance changes."""
@@ -104,14 +113,15 @@ class InstanceService:
     # ---- life of the daemon
 
     async def load(self) -> None:
-        """Read the database, sweep what a dead daemon left, and take over containers that run."""
-        records = await self._database.run(table.load)
-        for leftover in await asyncio.to_thread(
-            self._directories.sweep, {record.name: record.rw for record in records}
-        ):
+        """Read the database, finish or sweep what a dead daemon left, and take over containers that run."""
+        self._runtimes.update({runtime.record.name: runtime for runtime in await self._database.run(_read)})
+        layers = {name: runtime.record.rw for name, runtime in self._runtimes.items()}
+        await asyncio.to_thread(self._directories.recover, layers)
+        self.snapshots.recover()
+        for leftover in await asyncio.to_thread(self._directories.sweep, layers):
             self._spawn(asyncio.to_thread(self._directories.remove, leftover))
-        self._runtimes.update({record.name: Runtime(record) for record in records})
         await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
+        self._spawn(self.snapshots.keep_time())
 
     async def close(self) -> None:
         """Stop watching; containers go on."""
@@ -259,20 +269,27 @@ class InstanceService:
         A request without a plain name is given one: what is returned has it.
         Raises InvalidRequestError, UnsupportedError, NotFoundError (profile), ConflictError when the name is taken.
         """
-        project, plain = split(new.name)
+        project = project_of(new.name)
+        self._check(project, new.settings.config, new.settings.devices, new.settings.profiles)
+        return dataclasses.replace(new, name=self._reserve(new.name))
+
+    def _check(self, project: str, config: Mapping[str, str], devices: Devices, profiles: Iterable[str]) -> None:
+        settings.check_config(config)
+        settings.check_devices(devices)
+        for profile in profiles:
+            self._profiles.get(project, profile)
+
+    def _reserve(self, wanted: str) -> str:
+        project, plain = split(wanted)
         taken = self._runtimes.keys() | self._reserved
         plain = plain or names.pick({other for where, other in map(split, taken) if where == project})
         settings.check_name(plain)
         name = qualify(project, plain)
-        settings.check_config(new.settings.config)
-        settings.check_devices(new.settings.devices)
         if name in taken:
             raise ConflictError(f'Instance "{plain}" already exists')
-        for profile in new.settings.profiles:
-            self._profiles.get(project, profile)
         self._projects.check_room(project, sum(project_of(other) == project for other in taken))
         self._reserved.add(name)
-        return dataclasses.replace(new, name=name)
+        return name
 
     def unreserve(self, name: str) -> None:
         """Give a name back that no `create` will use."""
@@ -346,6 +363,56 @@ class InstanceService:
         self._announce("instance-created", instance_url(new.name))
         self._spawn(self._images.touch(image.fingerprint))
 
+    def reserve_copy(self, new: NewCopy) -> NewCopy:
+        """As `reserve`, for `copy`; the name of an instance that is to be refreshed is not held. Raises NotFoundError
+        for a source that is not there, too."""
+        source = self._roster.get(new.source)
+        if new.snapshot:
+            self.snapshots.get(new.source, new.snapshot)
+        profiles = source.record.profiles if new.profiles is None else new.profiles
+        self._check(project_of(new.name), new.config, new.devices, profiles)
+        if new.refresh and new.name in self._runtimes:
+            if self._runtimes[new.name].container is not None:
+                raise InvalidRequestError("Cannot refresh a running instance")
+            return new
+        return dataclasses.replace(new, name=self._reserve(new.name), refresh=False)
+
+    async def copy(self, new: NewCopy) -> None:
+        """Make the copy that `reserve_copy` accepted; when the caller is cancelled there is none."""
+        if new.refresh:
+            await self._copies.refresh(new)
+            return
+        try:
+            await self._copies.create(new)
+            if new.start:
+                await self._life.start(new.name)
+        except asyncio.CancelledError:
+            if new.name in self._runtimes:
+                await self.delete(new.name)
+            raise
+        finally:
+            self.unreserve(new.name)
+
+    def check_rename(self, name: str, new_name: str) -> None:
+        """Raises NotFoundError, InvalidRequestError for a name that can't be or while the instance runs, ConflictError
+        for one that is taken."""
+        runtime = self._roster.get(name)
+        settings.check_name(plain_name(new_name))
+        if new_name in self._runtimes or new_name in self._reserved:
+            raise ConflictError(f'Name "{plain_name(new_name)}" already in use')
+        if runtime.container is not None:
+            raise InvalidRequestError("Renaming of running container not allowed")
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """Give a stopped instance another name. Raises what `check_rename` does, and WorkerError."""
+        self.check_rename(name, new_name)
+        self._reserved.add(new_name)
+        try:
+            await renaming.rename(self._roster, self._directories, self._networks, name, new_name)
+        finally:
+            self.unreserve(new_name)
+        self._announce("instance-renamed", instance_url(new_name), {"old_name": plain_name(name)})
+
     def check_delete(self, name: str) -> None:
         """Raises NotFoundError, and InvalidRequestError while the instance runs."""
         if self._roster.get(name).container is not None:
@@ -364,7 +431,8 @@ class InstanceService:
         if leases := self._networks.forget(name):
             self._spawn(self._networks.withdraw(leases))
         self._announce("instance-deleted", instance_url(name))
-        if not self._images.has(runtime.record.fingerprint):
+        stacks = [runtime.record.layers, *(snapshot.taken.layers for snapshot in runtime.snapshots)]
+        if not self._images.has(runtime.record.fingerprint) or any(is_upper_layer(id) for s in stacks for id in s):
             self._spawn(self._images.collect())
         if trash := self._directories.discard(name):
             self._spawn(asyncio.to_thread(self._directories.remove, trash))
@@ -447,6 +515,12 @@ class InstanceService:
             fingerprint = image.fingerprint
             yield Holding("image", "default", fingerprint, f"/1.0/images/{fingerprint}", image.uploaded_at)
 
+    def _uses(self) -> Iterable[Uses]:
+        """What instances and snapshots stand on."""
+        for runtime in self._runtimes.values():
+            for record in (runtime.record, *(snapshot.taken for snapshot in runtime.snapshots)):
+                yield record.layers, record.blobs
+
     # ---- background
 
     def _ephemeral_ended(self, name: str) -> None:
@@ -487,6 +561,20 @@ def _merged(config: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
 def _user_of(own: Process, wanted: ExecRequest) -> dict[str, str]:
     """The variable that LXD gives commands of a system's root."""
     return {"USER": "root"} if own.is_system and not wanted.uid and not wanted.user else {}
+
+
+def _read(db: sqlite3.Connection) -> list[Runtime]:
+    """Every instance with its snapshots; those of earlier versions get writable layers that have names of their own."""
+    snapshots: dict[str, list[SnapshotRecord]] = {}
+    for snapshot in snapshot_table.load(db):
+        snapshots.setdefault(snapshot.instance, []).append(snapshot)
+    runtimes = []
+    for record in table.load(db):
+        if record.rw == OLD_RW:
+            record = dataclasses.replace(record, rw=new_rw())
+            table.put(db, record)
+        runtimes.append(Runtime(record, tuple(snapshots.get(record.name, ()))))
+    return runtimes
 
 
 def _daemons_own(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:

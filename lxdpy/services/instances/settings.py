@@ -9,6 +9,8 @@
     oci.uid, oci.gid    numbers; win over oci.user
     oci.stop_signal     signal of a graceful stop: SIGQUIT, QUIT, 3, SIGRTMIN+3
     security.privileged true: no user namespace
+    snapshots.*         when snapshots are taken by themselves, what they are called, when they expire: see expiry.py
+                        and schedule.py; snapshots.schedule.stopped true: also while the instance is stopped
     user.*, image.*, cloud-init.*
                         free text; templates of the image may use it
     volatile.*          written by the daemon
@@ -25,7 +27,7 @@ from collections.abc import Callable, Mapping
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.booleans import parse_bool as parse_bool
-from lxdpy.services.instances import limits
+from lxdpy.services.instances import expiry, limits, schedule
 from lxdpy.services.instances.templates import APPLY, TRIGGERS
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
@@ -108,6 +110,10 @@ _KEYS: Mapping[str, Callable[[str], object]] = {
     "oci.uid": _id,
     "oci.user": _user,
     "security.privileged": parse_bool,
+    "snapshots.expiry": expiry.check_expression,
+    "snapshots.pattern": expiry.check_pattern,
+    "snapshots.schedule": schedule.check,
+    "snapshots.schedule.stopped": parse_bool,
 }
 
 

@@ -1,5 +1,6 @@
 """The IPv4 addresses of NICs: each keeps its own from its first start until it is deleted."""
 
+import dataclasses
 import ipaddress
 import sqlite3
 from collections import defaultdict
@@ -74,6 +75,18 @@ class Leases:
         for lease in gone:
             self._remove(lease)
         return gone
+
+    def rename(self, instance: str, new_name: str) -> list[tuple[LeaseRecord, LeaseRecord]]:
+        """The leases of an instance that was renamed, and the rows with it: as they were, and as they are."""
+        renamed = [
+            (lease, dataclasses.replace(lease, instance=new_name))
+            for lease in self._leases.values()
+            if lease.instance == instance
+        ]
+        for former, lease in renamed:
+            del self._leases[former.instance, former.device]
+            self._leases[lease.instance, lease.device] = lease
+        return renamed
 
     async def _replace(self, former: LeaseRecord | None, lease: LeaseRecord | None) -> None:
         def write(db: sqlite3.Connection) -> None:

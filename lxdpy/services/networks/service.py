@@ -385,6 +385,15 @@ class NetworkService:
         """Remove the host's end of a veth that a dead container left."""
         await self._host.remove_link(name)
 
+    async def rename_instance(self, instance: str, new_name: str) -> None:
+        """The leases of an instance that was renamed are those of its new name (the database renamed them with it)."""
+        for former, lease in self._leases.rename(instance, new_name):
+            try:
+                await self._servers.remove(lease.network, _host(former))
+                await self._servers.add(lease.network, _host(lease))
+            except LxdpyError as exc:
+                logger.error("%s", exc)
+
     def forget(self, instance: str) -> list[LeaseRecord]:
         """Drop the leases of an instance that was deleted (the database dropped them with it); `withdraw` is due."""
         return self._leases.forget(instance)

@@ -144,7 +144,7 @@ def test_a_restore_is_no_replacement_by_nothing(play: Play) -> None:
         await make(api, description="precious")
         body = {"restore": "snap0", "config": None, "devices": None, "profiles": None, "description": ""}
         status, error = await send(api, "PUT", "/1.0/instances/web", body)
-        assert (status, error) == (501, 'Cannot restore snapshot "snap0": snapshots are not supported')
+        assert (status, error) == (404, 'Snapshot "web/snap0" not found')
         assert (await api.get("/1.0/instances/web"))["metadata"]["description"] == "precious"
 
     play(scenario)

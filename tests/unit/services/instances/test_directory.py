@@ -84,7 +84,7 @@ def test_network_files_are_written_anew_only_when_they_differ(directories: Insta
 def test_sweep(directories: InstanceDirectories) -> None:
     for name in (".tmp-1", ".trash-2", "orphan"):
         (directories.root / name / "rw").mkdir(parents=True)
-    for name in ("rw", "rw-2e"):
+    for name in ("rw-2e", "rw-3d"):
         (directories.path("web") / name / "upper").mkdir(parents=True)
     for leftover in directories.sweep({"web": RW}):
         directories.remove(leftover)
