@@ -215,7 +215,8 @@ def test_renames(lxc: Lxc, daemon: Daemon, web: str) -> None:
     lxc.ok("start", "db")
     assert lxc.ok("exec", "db", "--", "hostname") == "db\n"
     assert read(lxc, "db", "/data") == "one"
-    assert [lease["hostname"] for lease in daemon.get(f"/1.0/networks/{BRIDGE}/leases")] == ["db"]
+    hosts = [lease["hostname"] for lease in daemon.get(f"/1.0/networks/{BRIDGE}/leases") if lease["type"] != "gateway"]
+    assert hosts == ["db"]
     lxc.ok("restore", "db", "first")
     lxc.ok("launch", "example", "web")
     lxc.ok("stop", "--force", "db")

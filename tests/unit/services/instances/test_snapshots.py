@@ -389,7 +389,7 @@ def test_rename(play: Play) -> None:
         with pytest.raises(ConflictError, match='Name "web" already in use'):
             await host.instances.rename("db", "web")
         with pytest.raises(InvalidRequestError, match="Invalid instance name"):
-            await host.instances.rename("db", "a_b")
+            await host.instances.rename("db", "b-")
 
     async def second(host: Host) -> None:
         assert host.instances.names() == ["db", "web"]
