@@ -18,7 +18,8 @@ from lxdpy.services.instances import NewFile
 
 _MODIFIABLE = ("uid", "gid", "mode")
 _MAX_ID = 0xFFFFFFFE
-_MAX_MODE = 0o7777
+_MAX_MODE = 0o177777
+_PERMISSIONS = 0o7777
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)? ?(?:Z|\+00:?00)(?: UTC)?\Z", re.ASCII
@@ -47,12 +48,14 @@ def new_file(given: Mapping[str, str]) -> NewFile:
     if unknown := modify - set(_MODIFIABLE):
         raise InvalidRequestError(f'Bad value "{min(unknown):.100}" of X-LXD-modify-perm')
     modified = given.get("x-lxd-modified")
+    # pylxd sends what stat() says, the kind of file included.
+    mode = _number(given, "X-LXD-mode", 8, _MAX_MODE)
     return NewFile(
         FileKind(kind),
         FileAttributes(
             uid=_number(given, "X-LXD-uid", 10, _MAX_ID),
             gid=_number(given, "X-LXD-gid", 10, _MAX_ID),
-            mode=_number(given, "X-LXD-mode", 8, _MAX_MODE),
+            mode=None if mode is None else mode & _PERMISSIONS,
             modify=modify,
             modified_ns=parse_time(modified) if modified else None,
         ),

@@ -1,7 +1,7 @@
 """A file session: one process that looks at and changes the files of one instance for the daemon.
 
-    running     below /proc/INIT/root, as root of the container's own user namespace: what container root may not
-                do, this process may not do either, so links that it laid lead nowhere new; ids need no shift
+    running     in the container's own mount and user namespaces, as root there: what container root may not do,
+                this process may not do either, so links that it laid lead nowhere new; ids need no shift
     stopped     in a mount of its layer stack that nobody else sees; disk holds real ids
 
 Requests are answered one after the other. Data do not come through here: the daemon gets descriptors. What is in the
@@ -14,12 +14,13 @@ import errno
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable
 
 from lxdpy import errors
 from lxdpy.drivers.overlay.stack import mount_stack
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, UnsupportedError
-from lxdpy.linux.mount import CLONE_NEWUSER, setns
+from lxdpy.linux.mount import CLONE_NEWNS, CLONE_NEWUSER, setns
 from lxdpy.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from lxdpy.linux.statfs import FUSE_SUPER_MAGIC, file_system_type
 from lxdpy.workers.lifecycle.rootfs import Rootfs
@@ -57,8 +58,10 @@ def files(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
     Sends {} once it is there, and then an answer to each request until the daemon closes the channel. A request that
     fails is answered with {"error", "message"}; that is not the session's end.
     """
+    # Of the host's /proc: behind the next step there may be another one.
+    own_fds = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     root_fd = _running_root(int(str(request["init_pid"])), fds) if "init_pid" in request else _stopped_root(request)
-    tree = Tree(root_fd)
+    tree = Tree(root_fd, own_fds)
     channel.send({})
     while (received := channel.receive()) is not None:
         message, _ = received
@@ -67,6 +70,9 @@ def files(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
         except LxdpyError as exc:
             channel.send({"error": type(exc).__name__, "message": str(exc)})
             continue
+        except Exception as exc:  # noqa: BLE001 - a traceback would be read from files of the container
+            channel.send({"error": "WorkerError", "message": f"{type(exc).__name__}: {exc}"})
+            return
         try:
             channel.send(answer, opened)
         finally:
@@ -75,20 +81,29 @@ def files(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
 
 
 def _running_root(init_pid: int, fds: list[int]) -> int:
-    """The container's root; this process becomes root of its user namespace."""
+    """The container's root; this process enters the container's mounts, and becomes root of its user namespace.
+
+    From another mount namespace a directory could be removed on which the container has something mounted.
+    """
     (pidfd,) = fds
     root_fd = os.open(f"/proc/{init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts_fd = os.open(f"/proc/{init_pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     userns_fd = os.open(f"/proc/{init_pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # Still alive, so both are of the process that was meant.
+        # Still alive, so all are of the process that was meant.
         signal.pidfd_send_signal(pidfd, 0)
-        if not os.path.samestat(os.fstat(userns_fd), os.stat("/proc/self/ns/user")):
+        own_userns = os.stat("/proc/self/ns/user")
+        # Nothing may be imported from what is there now.
+        sys.meta_path.clear()
+        setns(mounts_fd, CLONE_NEWNS)
+        if not os.path.samestat(os.fstat(userns_fd), own_userns):
             setns(userns_fd, CLONE_NEWUSER)
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
     finally:
         os.close(userns_fd)
+        os.close(mounts_fd)
         os.close(pidfd)
     return root_fd
 
@@ -106,8 +121,9 @@ def _stopped_root(request: dict[str, object]) -> int:
 class Tree:
     """The files below one root."""
 
-    def __init__(self, root_fd: int) -> None:
-        self._root_fd = root_fd
+    def __init__(self, root_fd: int, own_fds: int) -> None:
+        """`own_fds` is a descriptor of /proc/self/fd."""
+        self._own_fds = own_fds
         self._rootfs = Rootfs(root_fd, None)
         self._operations: dict[object, Callable[[str, dict[str, object]], Answer]] = {
             "status": self._status,
@@ -267,7 +283,7 @@ class Tree:
         """Open what an O_PATH descriptor holds, once it is known to be harmless."""
         if not stat.S_ISDIR(os.fstat(found).st_mode):
             _check_regular(found, path)
-        return os.open(f"/proc/self/fd/{found}", flags | _OPEN)
+        return os.open(str(found), flags | _OPEN, dir_fd=self._own_fds)
 
 
 _VERBS: dict[object, str] = {
