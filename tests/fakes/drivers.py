@@ -336,11 +336,16 @@ class FakeConsole:
     async def resize(self, width: int, height: int) -> None:
         self.sizes.append((width, height))
 
+    def hang_up(self) -> None:
+        os.close(self.init)
+        self.init = -1
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
             os.close(self.fd)
-            os.close(self.init)
+            if self.init >= 0:
+                self.hang_up()
 
 
 class FakeContainer:

@@ -19,6 +19,7 @@ from lxdpy.services.instances import NewFile
 _MODIFIABLE = ("uid", "gid", "mode")
 _MAX_ID = 0xFFFFFFFE
 _MAX_MODE = 0o177777
+_MAX_DIGITS = 12
 _PERMISSIONS = 0o7777
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(
@@ -77,7 +78,7 @@ def render_time(nanoseconds: int) -> str:
         # A container can give a file any time; the year 9999 is as late as another.
         moment, fraction = datetime.max if seconds > 0 else _EPOCH, 0
     digits = f".{fraction:09}".rstrip("0") if fraction else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}{digits} +0000 UTC"
+    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')}{digits} +0000 UTC"
 
 
 def parse_time(text: str) -> int:
@@ -99,7 +100,7 @@ def _number(given: Mapping[str, str], header: str, base: int, limit: int) -> int
     if not text or text.startswith("-"):
         return None
     try:
-        number = int(text.removeprefix("0o"), base) if text.isascii() and len(text) <= 12 else limit + 1
+        number = int(text, base) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else limit + 1
     except ValueError:
         number = limit + 1
     if number > limit:

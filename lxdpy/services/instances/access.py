@@ -9,12 +9,15 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from lxdpy.drivers.base import FileSession
 from lxdpy.errors import ConflictError
 from lxdpy.services.uninterrupted import uninterrupted
 
 IDLE_S = 5.0
+
+T = TypeVar("T")
 
 
 class FileAccess:
@@ -81,7 +84,7 @@ class FileAccess:
             raise
         # By now each request has its answer, or its error; what it was given is a transfer before it lets go.
         await self._unused.wait()
-        await asyncio.gather(*(transfer.abort() for transfer in list(self._transfers)))
+        await asyncio.gather(*(transfer.close() for transfer in list(self._transfers)))
 
     def _finished(self, transfer: "Transfer") -> None:
         self._transfers.discard(transfer)
@@ -104,56 +107,67 @@ class FileAccess:
 
 
 class Transfer:
-    """A file of an instance, open in this process."""
+    """A file of an instance, open in this process, for one reader or writer.
+
+    Threads use the descriptor, and a thread can't be cancelled: it is closed when none uses it any more, whatever
+    becomes of whoever waits for that. Its number may be another file's a moment later.
+    """
 
     def __init__(self, fd: int, what: str, on_close: Callable[["Transfer"], None]) -> None:
         self._fd = fd
         self._what = what
         self._on_close = on_close
-        self._lock = asyncio.Lock()
-        """Held while a thread uses the descriptor."""
-        self._closed = False
+        self._at_work: asyncio.Future[Any] | None = None
+        self._closing = False
+        self._closed = asyncio.Event()
 
     async def read(self, size: int) -> bytes:
         """The next bytes; empty at the end. Raises ConflictError when somebody needed the instance, OSError."""
-        async with self._lock:
-            return await uninterrupted(asyncio.to_thread(os.read, self._check(), size))
+        return await self._in_thread(os.read, size)
 
     async def write(self, data: bytes | bytearray) -> None:
         """Write all of it. Raises as `read`."""
-        async with self._lock:
-            await uninterrupted(asyncio.to_thread(_write, self._check(), data))
+        await self._in_thread(_write, data)
 
     async def finish(self, mode: int | None, modified_ns: int | None) -> None:
-        """What can only be set when all is written: writing takes setuid away, and changes the time."""
-        async with self._lock:
-            fd = self._check()
-            if mode is not None:
-                os.fchmod(fd, mode)
-            if modified_ns is not None:
-                os.utime(fd, ns=(modified_ns, modified_ns))
+        """Set what can only be set when all is written: writing takes setuid away, and changes the time."""
+        await self._in_thread(_finish, mode, modified_ns)
 
     async def close(self) -> None:
-        """Close it, if it is open."""
-        async with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._fd)
-                self._on_close(self)
+        """Close it: whoever goes on with it gets an error. Nothing happens when it is closed."""
+        if not self._closing:
+            self._closing = True
+            if self._at_work is None or self._at_work.done():
+                self._close()
+            else:
+                self._at_work.add_done_callback(lambda _: self._close())
+        await self._closed.wait()
 
-    async def abort(self) -> None:
-        """Close it: whoever goes on with it gets an error."""
-        await self.close()
+    def _close(self) -> None:
+        os.close(self._fd)
+        self._closed.set()
+        self._on_close(self)
 
-    def _check(self) -> int:
-        if self._closed:
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        if self._closing:
             raise ConflictError(
                 f"Cannot go on with {self._what}: the instance was started, stopped or changed meanwhile"
             )
-        return self._fd
+        work = asyncio.get_running_loop().run_in_executor(None, call, self._fd, *arguments)
+        self._at_work = work
+        # A thread that nobody waits for any more must not complain of that.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(work)
 
 
 def _write(fd: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _finish(fd: int, mode: int | None, modified_ns: int | None) -> None:
+    if mode is not None:
+        os.fchmod(fd, mode)
+    if modified_ns is not None:
+        os.utime(fd, ns=(modified_ns, modified_ns))
