@@ -18,6 +18,8 @@ LXD_EXTENSIONS = (
     "event_lifecycle",
     "event_lifecycle_requestor",
     "event_project",
+    "image_compression_algorithm",
+    "image_create_aliases",
     "image_types",
     "instance_all_projects",
     "projects",

@@ -171,6 +171,32 @@ class ImageFiles:
         return sum(file.size for file in self.all)
 
 
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a file is compressed: none, gzip, bzip2, xz, lzma, zstd or squashfs, and how hard (None: as it does)."""
+
+    name: str
+    level: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackSpec:
+    """An LXD image to be made of an instance that nobody writes to meanwhile."""
+
+    layers: tuple[str, ...]
+    """Base first."""
+    upper: Path | None
+    """The directory of its topmost layer, which is not the store's; None when there is none."""
+    metadata: bytes
+    """metadata.yaml."""
+    templates: Path | None
+    """A directory of plain files."""
+    config: bytes | None
+    """An OCI image config, when it is an app."""
+    time: int
+    compression: Compression
+
+
 class Incoming(Protocol):
     """The files of an LXD image on their way into the store: written in order, and hashed meanwhile."""
 
@@ -224,6 +250,13 @@ class Store(Protocol):
 
     def receive(self) -> Incoming:
         """Begin to receive an LXD image."""
+
+    async def pack_image(self, spec: PackSpec, progress: Callable[[int], None]) -> ImageFiles:
+        """Make an LXD image, to be imported, and `discard_files` in any case; `progress` is called with the bytes that
+        are in. Raises NotFoundError (a layer is gone), UnsupportedError, LayerError, NoSpaceError, WorkerError."""
+
+    def discard_files(self, files: ImageFiles) -> None:
+        """Remove what no import has taken."""
 
     def image_file(self, digest: Digest) -> ImageFile:
         """A file of an LXD image that is a blob here. Raises NotFoundError."""

@@ -14,6 +14,7 @@ from lxdpy.services.events import Announce
 from lxdpy.services.uninterrupted import uninterrupted
 
 COMPRESSIONS = ("bzip2", "gzip", "lz4", "lzma", "none", "xz", "zstd")
+IMAGE_COMPRESSIONS = ("bzip2", "gzip", "lzma", "none", "squashfs", "xz", "zstd")
 
 _MOST_KEYS = 1000
 _MOST_CHARACTERS = 64 << 10
@@ -72,7 +73,7 @@ class ServerConfig:
             "backups.compression_algorithm": _Key("gzip", _compression),
             "images.auto_update_cached": _Key("true", _boolean),
             "images.auto_update_interval": _Key("6", _count),
-            "images.compression_algorithm": _Key("gzip", _compression),
+            "images.compression_algorithm": _Key("gzip", lambda text: _one_of(text, IMAGE_COMPRESSIONS)),
             "images.default_architecture": _Key("", lambda text: _one_of(text, ("", *architectures))),
             "images.remote_cache_expiry": _Key("10", _count),
         }

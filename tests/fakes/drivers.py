@@ -27,6 +27,7 @@ from lxdpy.drivers.base import (
     Limits,
     LinkSpec,
     LowerMount,
+    PackSpec,
     ResolvedImage,
     ServedHost,
     ServedNetwork,
@@ -137,6 +138,7 @@ class FakeStore:
         self.layers: dict[str, StoredLayer] = {}
         self.held: list[str] = []
         self.images: dict[str, Path] = {}
+        self.packed: list[PackSpec] = []
         self.directory: Path | None = None
         """Where images' metadata goes."""
         self.failure: Exception | None = None
@@ -200,6 +202,23 @@ class FakeStore:
         if digest not in self.blobs:
             raise NotFoundError(f"Blob {digest} is not in the store")
         return io.BytesIO(self.blobs[digest]), len(self.blobs[digest])
+
+    async def pack_image(self, spec: PackSpec, progress: Callable[[int], None]) -> ImageFiles:
+        """As `unpack_image` reads it."""
+        await asyncio.sleep(0)
+        progress(1)
+        self.packed.append(spec)
+        contents = {"metadata.yaml": spec.metadata.decode()}
+        if spec.config is not None:
+            contents["oci.json"] = spec.config.decode()
+        incoming = FakeIncoming()
+        await incoming.write(json.dumps(contents).encode())
+        return await incoming.finish()
+
+    def discard_files(self, files: ImageFiles) -> None:
+        for file in files.all:
+            if file.path is not None:
+                file.path.unlink(missing_ok=True)
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """What the file holds is what is beside the root file system, as JSON: {name: text}."""

@@ -1,4 +1,4 @@
-"""LXD images as files, with LXD's own client: import, look, change, export, publish, delete."""
+"""LXD images as files, with LXD's own client: import, look, change, export, delete."""
 
 import hashlib
 import json

@@ -15,10 +15,12 @@ from lxdpy.api.schemas.instances import image_source
 from lxdpy.db.images import AliasRecord, ImageRecord
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
+from lxdpy.project import instance_url, qualify
 from lxdpy.services.images import ImageSettings
 
 router = Router()
 
+_INSTANCES = ("instance", "container", "snapshot")
 _LISTS = {"recursion": "1: objects", "project": 'only "default" holds images'}
 
 
@@ -36,13 +38,16 @@ async def get_images(request: Request) -> Response:
 
 @router.post("/1.0/images", **documented(status=202, body=schema.ImagesPost))
 async def post_images(request: Request) -> Response:
-    """Import an image file (the body, or a form of two files), or pull an image from a registry (extension
-    image_oci_source): an unknown one is a 404 at once."""
+    """Import an image file (the body, or a form of two files), make an image of an instance, or pull one from a
+    registry (extension image_oci_source): an unknown one is a 404 at once."""
     is_json, stream = await uploads.body_stream(request)
     if not is_json:
         return await _import(request, stream)
     found = services(request)
-    source = image_source((await read_body(stream, schema.ImagesPost)).source)
+    wanted = await read_body(stream, schema.ImagesPost)
+    if wanted.source.type in _INSTANCES:
+        return _publish(request, wanted)
+    source = image_source(wanted.source)
     if not source.is_remote:
         raise InvalidRequestError('Cannot pull an image: source needs "protocol": "oci" or a "server"')
     image = await found.images.find(source, refresh=True)
@@ -58,6 +63,33 @@ async def post_images(request: Request) -> Response:
         run,
         resources={"images": [f"/1.0/images/{resolved.manifest_digest.hex}"]},
         cancellable=True,
+    )
+    return envelope.accepted(operation)
+
+
+def _publish(request: Request, body: schema.ImagesPost) -> Response:
+    """Make an image of an instance or a snapshot in the background."""
+    found = services(request)
+    instance, slash, snapshot = (body.source.name or "").partition("/")
+    wanted = schema.publication(
+        body,
+        qualify(project(request), instance) + slash + snapshot,
+        found.server_config.text("images.compression_algorithm"),
+    )
+    for profile in wanted.details.profiles:
+        found.profiles.get(project(request), profile)
+    found.instances.publisher.check(wanted)
+
+    async def run(progress: Progress) -> Mapping[str, object]:
+        image = await found.instances.publisher.publish(wanted, progress)
+        return {"fingerprint": image.fingerprint, "size": str(image.size)}
+
+    operation = found.operations.start(
+        "Downloading image",
+        run,
+        resources={"instances": [instance_url(wanted.name.partition("/")[0])]},
+        cancellable=True,
+        project=project(request),
     )
     return envelope.accepted(operation)
 

@@ -8,22 +8,40 @@ from pydantic import BaseModel, ConfigDict, Field
 from lxdpy.api.schemas.instances import InstanceSource
 from lxdpy.api.schemas.times import NEVER, ZERO, rfc3339, seconds
 from lxdpy.db.images import AliasRecord, ImageRecord
-from lxdpy.services.images import AncestryEntry, ImageSettings
-
-
-class ImagesPost(BaseModel):
-    """An image to fetch."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    source: InstanceSource = Field(description='protocol "oci"; alias: the image reference')
+from lxdpy.errors import UnsupportedError
+from lxdpy.services.images import AncestryEntry, ImageDetails, ImageSettings, compression
+from lxdpy.services.instances import Publication
 
 
 class ImageAlias(BaseModel):
     """A name of an image, as part of it."""
 
     name: str
-    description: str
+    description: str = ""
+
+
+class ImagesPostSource(InstanceSource):
+    """Where an image comes from."""
+
+    type: str = Field("image", description='"image": from a registry; "instance" or "snapshot": it is made here')
+    name: str | None = Field(None, description="the instance, or INSTANCE/SNAPSHOT")
+
+
+class ImagesPost(BaseModel):
+    """An image to fetch, or to make of an instance."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    source: ImagesPostSource = Field(description='protocol "oci"; alias: the image reference')
+    filename: str | None = None
+    public: bool | None = None
+    auto_update: bool | None = None
+    properties: dict[str, str] | None = Field(None, description="absent: those of the instance's image")
+    expires_at: str | None = Field(None, description="RFC 3339; 0001-01-01T00:00:00Z is as the instance's image")
+    profiles: list[str] | None = None
+    aliases: list[ImageAlias] | None = None
+    compression_algorithm: str | None = Field(None, description="gzip, xz, bzip2, zstd, lzma, none, squashfs; -LEVEL")
+    format: str | None = Field(None, description='"unified", or absent')
 
 
 class ImageAliasesEntry(BaseModel):
@@ -131,6 +149,26 @@ class ImageAncestryEntry(BaseModel):
     created_by: str
     author: str
     comment: str
+
+
+def publication(body: ImagesPost, name: str, default_compression: str) -> Publication:
+    """What is to be published. Raises InvalidRequestError, UnsupportedError."""
+    if body.format not in (None, "", "unified"):
+        raise UnsupportedError(f'Cannot publish in format "{body.format:.100}": only "unified" is supported')
+    return Publication(
+        name=name,
+        is_snapshot=body.source.type == "snapshot",
+        details=ImageDetails(
+            filename=(body.filename or "")[:255],
+            public=bool(body.public),
+            auto_update=bool(body.auto_update),
+            properties=body.properties or {},
+            expires_at=(seconds(body.expires_at) if body.expires_at else 0.0) or None,
+            profiles=tuple(body.profiles) if body.profiles else ("default",),
+            aliases={alias.name: alias.description for alias in body.aliases or []},
+        ),
+        compression=compression.parse(body.compression_algorithm or default_compression),
+    )
 
 
 def replaced(body: ImagePut) -> ImageSettings:

@@ -75,6 +75,26 @@ def mount_stack(
     return result
 
 
+def mount_lowers(lowers: Sequence[tuple[str, str]], scratch: str) -> int:
+    """A descriptor of a detached mount that shows `lowers` (topmost first) as one, for reading, with the ids on disk.
+
+    `scratch` as in `mount_stack`. Raises WorkerError.
+    """
+    if len(lowers) > MAX_LOWERS:
+        raise UnsupportedError(f"Cannot stack {len(lowers)} layers: overlayfs takes {MAX_LOWERS}")
+    with ExitStack() as stack:
+        try:
+            layers = [_held(stack, _lower(kind, path, None)) for kind, path in lowers]
+            if len(layers) == 1:
+                # Overlayfs wants two.
+                return os.dup(layers[0])
+            result = _mount_by_descriptors(layers, None)
+            return _mount_by_names(layers, None, scratch) if result is None else result
+        except OSError as exc:
+            where = f" ({exc.filename})" if exc.filename else ""
+            raise WorkerError(f"Cannot mount {len(lowers)} layers: {exc.strerror}{where}") from exc
+
+
 def clone_file(path: str, owner: Owner | None) -> int:
     """A descriptor of a detached mount of one host file. The host's root, as its owner, is the container's root; a file
     that belongs to the container's ids already is shown as it is. Raises OSError."""
@@ -100,11 +120,9 @@ def _clone(path: str, owner: Owner | None) -> int:
     return fd
 
 
-def _mount_by_descriptors(layers: Sequence[int], rw_fd: int) -> int | None:
+def _mount_by_descriptors(layers: Sequence[int], rw_fd: int | None) -> int | None:
     """The overlay, or None when this kernel takes no descriptors of detached mounts as layers."""
     with ExitStack() as stack:
-        upper = _held(stack, os.open("upper", os.O_PATH | os.O_CLOEXEC, dir_fd=rw_fd))
-        work = _held(stack, os.open("work", os.O_PATH | os.O_CLOEXEC, dir_fd=rw_fd))
         fs = _held(stack, mount.fsopen("overlay"))
         mount.fsconfig(fs, mount.FSCONFIG_SET_STRING, "source", "lxdpy")
         try:
@@ -114,29 +132,31 @@ def _mount_by_descriptors(layers: Sequence[int], rw_fd: int) -> int | None:
             if exc.errno in _NO_DESCRIPTORS:
                 return None
             raise
-        mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "upperdir", None, upper)
-        mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "workdir", None, work)
+        if rw_fd is not None:
+            upper = _held(stack, os.open("upper", os.O_PATH | os.O_CLOEXEC, dir_fd=rw_fd))
+            work = _held(stack, os.open("work", os.O_PATH | os.O_CLOEXEC, dir_fd=rw_fd))
+            mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "upperdir", None, upper)
+            mount.fsconfig(fs, mount.FSCONFIG_SET_FD, "workdir", None, work)
         for key, value in _OPTIONS:
             mount.fsconfig(fs, mount.FSCONFIG_SET_STRING, key, value)
         mount.fsconfig(fs, mount.FSCONFIG_CMD_CREATE)
         return mount.fsmount(fs)
 
 
-def _mount_by_names(layers: Sequence[int], rw_fd: int, scratch: str) -> int:
+def _mount_by_names(layers: Sequence[int], rw_fd: int | None, scratch: str) -> int:
     """The overlay by mount(2), its layers attached as `0`, `1`, ... on a tmpfs that only this process sees."""
     mount.unshare(mount.CLONE_NEWNS)
     mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
     mount.mount("lxdpy", scratch, "tmpfs", 0, "mode=755")
     os.chdir(scratch)
-    for number, fd in enumerate([*layers, rw_fd]):
+    for number, fd in enumerate(layers if rw_fd is None else [*layers, rw_fd]):
         os.mkdir(str(number))
         mount.move_mount(fd, str(number))
     rw = len(layers)
     options = ",".join(
         (
             "lowerdir=" + ":".join(str(number) for number in range(rw)),
-            f"upperdir={rw}/upper",
-            f"workdir={rw}/work",
+            *((f"upperdir={rw}/upper", f"workdir={rw}/work") if rw_fd is not None else ()),
             *(f"{key}={value}" for key, value in _OPTIONS),
         )
     )

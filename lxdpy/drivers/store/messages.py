@@ -88,6 +88,42 @@ class ImageRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PackRequest:
+    """Pack an image into DIRECTORY/image: see workers/layers/pack.py."""
+
+    lowers: tuple[tuple[str, str], ...]
+    """(kind, path) of layers, topmost first."""
+    directory: str
+    metadata: str
+    config: str | None
+    templates: str | None
+    """A directory."""
+    time: int
+    """When the metadata was made."""
+    compression: str
+    level: int | None
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "pack", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        values = {key: value for key, value in message.items() if key != "job"}
+        values["lowers"] = tuple((kind, path) for kind, path in values["lowers"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The file that was made."""
+
+    fingerprint: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What a layer holds now."""
 

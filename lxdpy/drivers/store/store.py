@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Coroutine, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,23 @@ from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
-from lxdpy.drivers.base import Collected, ImageFile, ImageFiles, LayerRequest, LowerMount, StoredLayer, image_layer_id
+from lxdpy.drivers.base import (
+    Collected,
+    ImageFile,
+    ImageFiles,
+    LayerRequest,
+    LowerMount,
+    PackSpec,
+    StoredLayer,
+    image_layer_id,
+)
 from lxdpy.drivers.overlay.stack import DIRECTORY
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.copying import copy_directory
 from lxdpy.drivers.store.disk import Disk
 from lxdpy.drivers.store.flights import Flights
 from lxdpy.drivers.store.incoming import IncomingFiles
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, PackRequest, UnpackRequest
 from lxdpy.drivers.store.slots import Slots
 from lxdpy.drivers.store.worker import LayerWorkers
 from lxdpy.drivers.zygote import Job
@@ -371,6 +380,42 @@ class LayerStore:
     def receive(self) -> IncomingFiles:
         """See `Store.receive`."""
         return IncomingFiles(self._disk)
+
+    async def pack_image(self, spec: PackSpec, progress: Callable[[int], None]) -> ImageFiles:
+        """See `Store.pack_image`."""
+        lowers = self.lower_mounts(spec.layers[::-1])
+        if spec.upper is not None:
+            lowers = (LowerMount(DIRECTORY, str(spec.upper)), *lowers)
+        directory = self._disk.incoming()
+        with _system("Cannot make a directory for an image"):
+            directory.mkdir(mode=0o700)
+        try:
+            async with self._unpacks.slot(directory):
+                packed = await self._workers.pack(
+                    PackRequest(
+                        lowers=tuple((lower.kind, lower.path) for lower in lowers),
+                        directory=str(directory),
+                        metadata=spec.metadata.decode(),
+                        config=None if spec.config is None else spec.config.decode(),
+                        templates=None if spec.templates is None else str(spec.templates),
+                        time=spec.time,
+                        compression=spec.compression.name,
+                        level=spec.compression.level,
+                    ),
+                    progress,
+                )
+            path = self._disk.incoming()
+            with _system("Cannot keep an image"):
+                os.rename(directory / "image", path)
+        finally:
+            self._disk.discard(directory)
+        return ImageFiles(packed.fingerprint, ImageFile(Digest("sha256", packed.fingerprint), packed.size, path))
+
+    def discard_files(self, files: ImageFiles) -> None:
+        """See `Store.discard_files`."""
+        for file in files.all:
+            if file.path is not None:
+                file.path.unlink(missing_ok=True)
 
     def image_file(self, digest: Digest) -> ImageFile:
         """See `Store.image_file`."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lxdpy.drivers.base import BlobEndpoint, BlobSource
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, Packed, PackRequest, UnpackRequest
 from lxdpy.drivers.zygote import Job, Message, Zygote
 from lxdpy.errors import LxdpyError, WorkerError
 
@@ -66,18 +66,33 @@ class LayerWorkers:
         """Have an LXD image unpacked. Raises what the worker raises."""
         return await self._run(request.encode(), _unasked, _nothing_to_say)
 
+    async def pack(self, request: PackRequest, progress: Callable[[int], None]) -> Packed:
+        """Have an image packed. Raises what the worker raises."""
+
+        async def answer(job: Job, message: Mapping[str, Any]) -> None:
+            if "progress" not in message:
+                await _unasked(job, message)
+            progress(message["progress"])
+
+        return Packed(**await self._ask(request.encode(), answer, _nothing_to_say))
+
     async def close(self) -> None:
         """End the fork server."""
         await self._zygote.close()
 
     async def _run(self, request: Message, answer: Answer, started: Callable[[Job], Awaitable[None]]) -> Done:
+        return Done.decode(await self._ask(request, answer, started))
+
+    async def _ask(
+        self, request: Message, answer: Answer, started: Callable[[Job], Awaitable[None]]
+    ) -> Mapping[str, Any]:
         with await self._zygote.job(request) as job:
             try:
                 await started(job)
                 while True:
                     message, _ = await job.receive()
                     if "done" in message:
-                        return Done.decode(_mapping(message["done"]))
+                        return _mapping(message["done"])
                     await answer(job, message)
             except BaseException:
                 # What it wrote to can be removed only when it writes no more.

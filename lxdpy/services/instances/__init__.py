@@ -15,6 +15,7 @@ from lxdpy.services.instances.model import (
     Snapshot,
 )
 from lxdpy.services.instances.profiles import Profiles, ProfileSettings
+from lxdpy.services.instances.publish import Publication
 from lxdpy.services.instances.service import InstanceService
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "NewInstance",
     "ProfileSettings",
     "Profiles",
+    "Publication",
     "Snapshot",
     "Stop",
     "Transfer",

@@ -92,7 +92,7 @@ def process(name: str, image: ImageConfig, config: Mapping[str, str]) -> Process
     return Process(
         argv=argv,
         environment=environment,
-        user=_user(image, config),
+        user=user_of(image, config),
         cwd=cwd,
         commands_environment=environment,
         commands_cwd=cwd,
@@ -100,7 +100,7 @@ def process(name: str, image: ImageConfig, config: Mapping[str, str]) -> Process
     )
 
 
-def _user(image: ImageConfig, config: Mapping[str, str]) -> str:
+def user_of(image: ImageConfig, config: Mapping[str, str]) -> str:
     user, _, group = (config.get("oci.user") or image.user).partition(":")
     uid, gid = config.get("oci.uid"), config.get("oci.gid")
     if uid:

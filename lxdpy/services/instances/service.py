@@ -38,6 +38,7 @@ from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewCopy, NewInstance
 from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
+from lxdpy.services.instances.publish import Publisher
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots
@@ -93,6 +94,7 @@ class InstanceService:
         self.files = InstanceFiles(self._roster, self._life.open_files, self._life.ids, announce)
         self.metadata = InstanceMetadata(self._roster, self._directories, announce)
         """What each instance keeps of its image."""
+        self.publisher = Publisher(self._roster, self._directories, store, images)
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()

@@ -23,7 +23,7 @@ from typing import Any
 
 from lxdpy import errors
 from lxdpy.drivers.base import BlobEndpoint
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, PackRequest, UnpackRequest
 from lxdpy.errors import DigestMismatchError, LayerError, LxdpyError, NoSpaceError, WorkerError
 from lxdpy.workers.layers.confine import confine
 from lxdpy.workers.layers.feed import Feed
@@ -41,6 +41,7 @@ _DEFERRED = "deferred.json"
 # A bomb is a bomb when it is large, too: text of one letter compresses by 1000.
 _MAX_RATIO = 1000
 _RATIO_MATTERS_BYTES = 1 << 30
+_ATTEMPTS = {"image": "Cannot unpack the image", "pack": "Cannot pack the image"}
 
 
 def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
@@ -48,20 +49,23 @@ def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
     # Short-lived, and without cycles that would be worth a look.
     gc.disable()
     os.umask(0)
+    attempt = _ATTEMPTS.get(str(message["job"]), "Cannot unpack a layer")
     try:
         if message["job"] == "unpack":
             unpack(UnpackRequest.decode(message), channel)
         elif message["job"] == "image":
             image(ImageRequest.decode(message), channel)
+        elif message["job"] == "pack":
+            pack(PackRequest.decode(message), channel)
         else:
             fit(FitRequest.decode(message), channel)
     except OSError as exc:
         where = f" ({exc.filename!r})" if exc.filename else ""
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"Cannot unpack a layer: {exc.strerror}") from exc
-        raise WorkerError(f"Cannot unpack a layer: {exc.strerror or exc}{where}") from exc
+            raise NoSpaceError(f"{attempt}: {exc.strerror}") from exc
+        raise WorkerError(f"{attempt}: {exc.strerror or exc}{where}") from exc
     except MemoryError as exc:
-        raise LayerError("Cannot unpack a layer: it takes too much memory") from exc
+        raise LayerError(f"{attempt}: it takes too much memory") from exc
 
 
 # ---------------------------------------------------------------- unpack
@@ -230,6 +234,15 @@ def image(request: ImageRequest, channel: Channel) -> None:
 
     daemon = _Daemon(channel)
     daemon.done(unpack_image(request, lambda: threading.Thread(target=daemon.listen, daemon=True).start()))
+
+
+def pack(request: PackRequest, channel: Channel) -> None:
+    """Pack an image."""
+    from lxdpy.workers.layers import pack as packing
+
+    daemon = _Daemon(channel)
+    packed = packing.pack(request, lambda: threading.Thread(target=daemon.listen, daemon=True).start(), daemon.progress)
+    channel.send({"done": asdict(packed)})
 
 
 def _write_deferred(directory_fd: int, deferred: Deferred) -> None:
