@@ -122,3 +122,24 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_publish_a_snapshot(lxc: Lxc, daemon: Daemon) -> None:
+    lxc.ok("launch", "example", "web")
+    lxc.ok("exec", "web", "--", "sh", "-c", "echo one > /root/state")
+    lxc.ok("snapshot", "web", "first")
+    lxc.ok("exec", "web", "--", "sh", "-c", "echo two > /root/state")
+    # What runs can't be published, but its snapshot can.
+    lxc.ok("publish", "web/first", "--alias", "first")
+    lxc.ok("stop", "web", "--force")
+    lxc.ok("publish", "web", "--alias", "second")
+    for alias, state in (("first", "one\n"), ("second", "two\n")):
+        lxc.ok("launch", alias, "copy")
+        assert lxc.ok("exec", "copy", "--", "cat", "/root/state") == state
+        lxc.ok("delete", "-f", "copy")
+    answer = daemon.http.post("/1.0/images", json={"source": {"type": "snapshot", "name": "web/none"}})
+    assert answer.status_code == 404
+    answer = daemon.http.post("/1.0/images", json={"source": {"type": "instance", "name": "web/first"}})
+    assert answer.status_code == 400
+    lxc.ok("image", "delete", "first", "second")
+    lxc.ok("delete", "web")
