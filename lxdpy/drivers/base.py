@@ -717,11 +717,11 @@ class LinkSpec:
     """A NIC to put into a container that runs."""
 
     kind: str
-    """`veth`, `macvlan`, or `phys` for the host's own interface."""
+    """`veth` or `macvlan`."""
     host_name: str
     """Of a veth's host end."""
     parent: str
-    """Bridge of a veth, "" for none; interface below a macvlan; the interface that is given away itself."""
+    """Bridge of a veth, "" for none; interface below a macvlan."""
     name: str
     hwaddr: str
     mtu: int

@@ -48,6 +48,10 @@ HELPER = (sys.executable, "-I", "-m", "lxdpy.workers.network")
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 IP6_FORWARD = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
+# Tells the bridges that we made, and may remove, from those that an administrator lent us.
+ALIAS = "lxdpy"
+DEFAULT_MTU = 1500
+
 _PROTOCOLS = {"ip": NFPROTO_IPV4, "ip6": NFPROTO_IPV6}
 
 _BRIDGE_NAME = re.compile(r"(?!\.\.?$)[A-Za-z0-9_.-]{1,15}")
@@ -171,10 +175,11 @@ def _forwards(bridge: BridgeSpec) -> bool:
 
 def _has_link(route: NetlinkSocket, bridge: BridgeSpec) -> bool:
     found = link(route, bridge.name)
+    mtu = bridge.mtu or (DEFAULT_MTU if found.alias == ALIAS else found.mtu)
     if (
         found.kind != "bridge"
         or not found.flags & IFF_UP
-        or (bridge.mtu and found.mtu != bridge.mtu)
+        or found.mtu != mtu
         or (bridge.hwaddr and found.hwaddr.hex(":") != bridge.hwaddr.lower())
     ):
         return False

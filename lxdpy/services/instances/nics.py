@@ -9,7 +9,7 @@ from typing import Any
 
 from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import LinkSpec
-from lxdpy.errors import LxdpyError
+from lxdpy.errors import LxdpyError, UnsupportedError
 from lxdpy.services.networks import NetworkService, Nic, Resolver
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,11 @@ async def change(
     everything is as before then."""
     old, new = cards_of(before), cards_of(after)
     stays = [name for name, device in old.items() if new.get(name) == device]
+    for name, device in [*old.items(), *new.items()]:
+        if name not in stays and device.get("nictype") == "physical":
+            raise UnsupportedError(
+                f'Cannot change device "{name}" of instance "{record.name}" while it runs: it is hardware'
+            )
     done = Change(networks, record, init_pid, asks, routed=bool(stays))
     try:
         for name in old.keys() - stays:
@@ -130,7 +135,7 @@ async def change(
 async def _unplug(done: Change, name: str, device: Mapping[str, str]) -> None:
     hwaddr = done.record.config.get(f"volatile.{name}.hwaddr", device.get("hwaddr", ""))
     host_name = done.record.config.get(f"volatile.{name}.host_name", "")
-    kind = {"macvlan": "macvlan", "physical": "phys"}.get(device.get("nictype", ""), "veth")
+    kind = "macvlan" if device.get("nictype") == "macvlan" else "veth"
     parent = device.get("network") or device.get("parent") or ""
     link = LinkSpec(kind, host_name, parent, device.get("name", name), hwaddr, int(device.get("mtu") or 0), (), ())
     await done.networks.unplug(link, done.init_pid)

@@ -56,7 +56,7 @@ class Nic:
     """What a NIC needs to come up: everything an instance's configuration says of it."""
 
     kind: str
-    """As LinkSpec's."""
+    """As LinkSpec's, or `phys`: the host's own interface."""
     parent: str
     hwaddr: str
     mtu: int
@@ -186,9 +186,9 @@ class NetworkService:
                 raise ConflictError("The network already exists")
             if any(interface.usage.name == name for interface in interfaces):
                 raise ConflictError(f'Cannot create network "{name}": the host has an interface of that name')
-            completed = rules.completed(config, new=True, taken=_networks(interfaces))
+            completed = rules.completed(config, new=True, taken=self._taken(interfaces))
             record = NetworkRecord(name, description, completed)
-            await uninterrupted(self._create(record, rules.parse(name, completed)))
+            await uninterrupted(self._create(record, self._parse(record)))
         self._announce("network-created", f"/1.0/networks/{name}")
 
     async def update(self, name: str, change: Callable[[Network], tuple[str, Mapping[str, str]]]) -> None:
@@ -201,9 +201,9 @@ class NetworkService:
         async with self._changing:
             current = self.get(name)
             description, config = change(current)
-            taken = _networks(await self.interfaces())
+            taken = self._taken(await self.interfaces())
             record = NetworkRecord(name, description, rules.completed(config, new=False, taken=taken))
-            await uninterrupted(self._update(record, rules.parse(name, record.config)))
+            await uninterrupted(self._update(record, self._parse(record)))
         self._announce("network-updated", f"/1.0/networks/{name}")
 
     async def rename(self, name: str, new_name: str) -> None:
@@ -436,6 +436,21 @@ class NetworkService:
     def _keep(self, record: NetworkRecord) -> None:
         self._settings[record.name] = rules.parse(record.name, record.config)
         self._records[record.name] = record
+
+    def _parse(self, record: NetworkRecord) -> Settings:
+        """A network's settings. Raises ConflictError when another managed one, be it made or not, overlaps it, and what
+        `settings.parse` does."""
+        settings = rules.parse(record.name, record.config)
+        for name, other in self._settings.items():
+            if name != record.name and (both := settings.overlap(other)):
+                raise ConflictError(
+                    f'Cannot set up network "{record.name}": {both[0]} overlaps {both[1]} of network "{name}"'
+                )
+        return settings
+
+    def _taken(self, interfaces: Iterable[HostInterface]) -> list[ipaddress.IPv4Network]:
+        """The IPv4 networks that the host is on, or will be."""
+        return _networks(interfaces) + [entry.ipv4.network for entry in self._settings.values() if entry.ipv4]
 
     def _found(self, name: str) -> Settings:
         try:

@@ -78,6 +78,14 @@ class Settings:
         """What the host is to make of it."""
         return self.served.bridge
 
+    def overlap(self, other: "Settings") -> tuple[str, str] | None:
+        """What of this network and what of another are the same addresses, if any are."""
+        if self.ipv4 and other.ipv4 and self.ipv4.network.overlaps(other.ipv4.network):
+            return str(self.ipv4.network), str(other.ipv4.network)
+        if self.ipv6 and other.ipv6 and self.ipv6.network.overlaps(other.ipv6.network):
+            return str(self.ipv6.network), str(other.ipv6.network)
+        return None
+
 
 def check_name(name: str) -> None:
     """Raises InvalidRequestError for what is no name of an interface."""

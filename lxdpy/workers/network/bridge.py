@@ -12,17 +12,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from lxdpy.drivers.base import BridgeSpec
 from lxdpy.drivers.network import rules
-from lxdpy.drivers.network.host import IP6_FORWARD, IP_FORWARD
+from lxdpy.drivers.network.host import ALIAS, DEFAULT_MTU, IP6_FORWARD, IP_FORWARD
 from lxdpy.errors import ConflictError, WorkerError
 from lxdpy.workers.network.firewall import Firewall
 from lxdpy.workers.network.links import find_link, kind
 
-# Tells the bridges that we made, and may remove, from those that an administrator lent us.
-_ALIAS = "lxdpy"
 _IFF_UP = 0x1
 _IFA_F_NODAD = 0x2
 _IP6_CONF = Path("/proc/sys/net/ipv6/conf")
-_DEFAULT_MTU = 1500
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
@@ -80,7 +77,7 @@ def _ensure_link(route: Any, bridge: BridgeSpec, attempt: str) -> None:
         link = find_link(route, bridge.name)
         if link is None:
             raise WorkerError(f"{attempt}: the new interface vanished")
-        route.link("set", index=link["index"], ifalias=_ALIAS)
+        route.link("set", index=link["index"], ifalias=ALIAS)
     elif _is_ours(link):
         for stale in set(present) - set(wanted):
             if not stale.ip.is_link_local:
@@ -93,7 +90,7 @@ def _ensure_link(route: Any, bridge: BridgeSpec, attempt: str) -> None:
 
 
 def _ensure_numbers(route: Any, link: Any, bridge: BridgeSpec) -> None:
-    mtu = bridge.mtu or (_DEFAULT_MTU if _is_ours(link) else 0)
+    mtu = bridge.mtu or (DEFAULT_MTU if _is_ours(link) else 0)
     if mtu and link.get_attr("IFLA_MTU") != mtu:
         route.link("set", index=link["index"], mtu=mtu)
     if bridge.hwaddr and link.get_attr("IFLA_ADDRESS") != bridge.hwaddr.lower():
@@ -182,7 +179,7 @@ def _dump(route: Any, family: int) -> list[Any]:
 
 
 def _is_ours(link: Any) -> bool:
-    return bool(link.get_attr("IFLA_IFALIAS") == _ALIAS)
+    return bool(link.get_attr("IFLA_IFALIAS") == ALIAS)
 
 
 def _random_hwaddr() -> str:

@@ -14,7 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lxdpy.drivers.base import LinkSpec
 from lxdpy.errors import ConflictError, NotFoundError, WorkerError
 from lxdpy.linux.netns import open_netns, setns_net
-from lxdpy.workers.network.links import find_link
+from lxdpy.workers.network.links import find_link, kind
 
 
 def plug(link: LinkSpec, netns: int) -> None:
@@ -45,7 +45,7 @@ def plug(link: LinkSpec, netns: int) -> None:
 
 
 def unplug(link: LinkSpec, netns: int) -> None:
-    """Take a link that is no veth out of another network namespace; the host's own comes home. Raises WorkerError."""
+    """Take a link that is no veth out of another network namespace. Raises WorkerError."""
     try:
         home = open_netns()
         try:
@@ -73,7 +73,7 @@ def _make(route: Any, link: LinkSpec, parent: int, netns: int) -> None:
         if link.mtu:
             peer["mtu"] = own["mtu"] = link.mtu
         route.link("add", ifname=link.host_name, kind="veth", peer=peer, **own)
-    elif link.kind == "macvlan":
+    else:
         route.link(
             "add",
             ifname=link.name,
@@ -83,9 +83,6 @@ def _make(route: Any, link: LinkSpec, parent: int, netns: int) -> None:
             net_ns_fd=netns,
             address=link.hwaddr,
         )
-    else:
-        route.link("set", index=parent, state="down")
-        route.link("set", index=parent, ifname=link.name, net_ns_fd=netns)
 
 
 def _attach_host_end(route: Any, link: LinkSpec, parent: int) -> None:
@@ -116,28 +113,17 @@ def _configure(route: Any, link: LinkSpec) -> None:
 
 
 def _undo(link: LinkSpec, netns: int, home: int) -> None:
-    """Remove the link, wherever it is; the host's own goes home under its name."""
+    """Remove the link, wherever it is."""
     if link.kind == "veth":
         with IPRoute() as route:
             if (found := find_link(route, link.host_name)) is not None:
                 route.link("del", index=found["index"])
         return
     with _inside(netns, home) as inner:
-        # A container's root may have renamed it; its address is told by the kernel.
-        found = next((each for each in inner.get_links() if _is(each, link)), None)
-        if found is None:
-            return
-        if link.kind == "macvlan":
-            inner.link("del", index=found["index"])
-        else:
-            inner.link("set", index=found["index"], state="down")
-            inner.link("set", index=found["index"], ifname=link.parent, net_ns_fd=home)
-
-
-def _is(found: Any, link: LinkSpec) -> bool:
-    if link.kind == "macvlan":
-        return bool(found.get_attr("IFLA_ADDRESS") == link.hwaddr)
-    return bool(found.get_attr("IFLA_IFNAME") == link.name)
+        # A container's root may have renamed it.
+        for found in inner.get_links():
+            if found.get_attr("IFLA_ADDRESS") == link.hwaddr and kind(found) == "macvlan":
+                inner.link("del", index=found["index"])
 
 
 @contextmanager
