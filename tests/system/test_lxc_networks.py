@@ -198,6 +198,22 @@ def test_devices_of_a_profile_are_overridden_and_pinned(lxc: Lxc, network: str) 
     assert GATEWAY.rpartition(".")[0] in lxc.ok("exec", "pin", "--", "ip", "address", "show", "eth0")
 
 
+def test_profiles_attach_running_instances(lxc: Lxc, network: str) -> None:
+    lxc.ok("profile", "create", "wired")
+    lxc.ok("launch", "example", "prof", "--profile", "default", "--profile", "wired")
+    lxc.ok("network", "attach-profile", network, "wired", "more", "eth9")
+    assert f"{SUBNET}." in lxc.ok("exec", "prof", "--", "ip", "address", "show", "eth9")
+    assert lxc.yaml("network", "show", network)["used_by"] == ["/1.0/instances/prof", "/1.0/profiles/wired"]
+    lxc.ok("network", "detach-profile", network, "wired", "more")
+    assert lxc.run("exec", "prof", "--", "ip", "link", "show", "eth9").code != 0
+    assert "volatile.more.host_name" not in lxc.yaml("config", "show", "prof")["config"]
+    said = lxc.fails("profile", "device", "add", "wired", "more", "nic", f"network={network}", "name=eth0")
+    assert "prof: Cannot plug in" in said
+    lxc.ok("profile", "device", "remove", "wired", "more")
+    lxc.ok("delete", "--force", "prof")
+    lxc.ok("profile", "delete", "wired")
+
+
 def test_a_name_that_the_container_has_already_is_refused(lxc: Lxc, network: str) -> None:
     lxc.ok("launch", "example", "twice")
     links = len(os.listdir("/sys/class/net"))

@@ -15,7 +15,8 @@ from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import networks as schema
 from lxdpy.drivers.base import HostInterface
 from lxdpy.errors import InvalidRequestError, NotFoundError
-from lxdpy.services.networks import Network, host_name
+from lxdpy.project import plain_name
+from lxdpy.services.networks import Network
 
 if TYPE_CHECKING:
     from lxdpy.services.networks import NetworkService
@@ -115,7 +116,7 @@ async def get_leases(request: Request) -> Response:
     """The addresses given on a network, and the host's own."""
     networks = services(request).networks
     name = request.path_params["name"]
-    leases = [schema.render_lease(lease, host_name(lease.instance)) for lease in networks.leases(name)]
+    leases = [schema.render_lease(lease, plain_name(lease.instance)) for lease in networks.leases(name)]
     return envelope.sync([*leases, *(schema.render_gateway(name, address) for address in networks.gateways(name))])
 
 

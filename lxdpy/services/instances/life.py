@@ -111,6 +111,7 @@ class Life:
                     await container.unfreeze()
                     self._directories.let_go(name)
                 runtime.frozen = await container.is_frozen()
+                runtime.cards = nics.cards_of(self._roster.expanded(runtime)[1])
                 self._watch(runtime, container)
                 logger.info("Instance %s runs (pid %d)", name, container.init_pid)
             elif runtime.record.config.get(POWER) == "RUNNING":
@@ -193,6 +194,7 @@ class Life:
             raise
         runtime.exit = None
         runtime.frozen = runtime.told = False
+        runtime.cards = nics.cards_of(devices)
         self._watch(runtime, container)
         if APPLY in record.config:
             await self._roster.change(runtime, _without_deferred)
@@ -420,12 +422,16 @@ class Life:
         """Bring an instance's NICs to a new set of expanded devices, at once while it runs; gives the `volatile.*` keys
         to write ("" removes one). The caller holds the instance's lock; what it raises takes the change back. Raises
         what plugging does."""
-        name = runtime.record.name
-        old, new = nics.cards_of(self._roster.expanded(runtime)[1]), nics.cards_of(after)
-        if old == new or runtime.container is None:
+        name, new = runtime.record.name, nics.cards_of(after)
+        if runtime.container is None:
+            old = nics.cards_of(self._roster.expanded(runtime)[1])
             yield {}
             for gone in old.keys() - new.keys():
                 await self._networks.detach(name, gone)
+            return
+        old = runtime.cards
+        if old == new:
+            yield {}
             return
         asks = runtime.record.config_digest is None
         done = await nics.change(self._networks, runtime.record, runtime.container.init_pid, old, new, asks=asks)
@@ -434,6 +440,7 @@ class Life:
         except BaseException:
             await done.undo()
             raise
+        runtime.cards = new
         await done.finish(new)
 
     # ---- the end

@@ -44,6 +44,9 @@ class ProfileUsers:
     def changed(self, owner: str, profile: str) -> None:
         """What a profile gives to its instances has changed."""
 
+    async def apply(self, owner: str, profile: str) -> None:
+        """Bring instances that run to what a profile gives them. Raises ConflictError naming those that can't be."""
+
     async def renamed(self, owner: str, profile: str, new_name: str, write: Write) -> None:
         """Write, in one transaction with `write`, that a profile of these instances has another name."""
 
@@ -144,10 +147,11 @@ class Profiles:
             await self._put(replace(record, project=owner))
 
     async def update(self, project: str, name: str, wanted: Callable[[ProfileRecord], ProfileSettings]) -> None:
-        """Replace what a client may write; what concerns running instances applies at their next start.
+        """Replace what a client may write; NICs of running instances change at once, what else concerns them at their
+        next start.
 
         `wanted` is asked while nothing else changes profiles; what it raises is raised. Raises NotFoundError,
-        InvalidRequestError, UnsupportedError.
+        InvalidRequestError, UnsupportedError; ConflictError when the profile is changed, and instances can't follow.
         """
         await uninterrupted(self._update(project, name, wanted))
         self._announce("profile-updated", in_project(f"/1.0/profiles/{name}", project))
@@ -160,6 +164,7 @@ class Profiles:
             record = replace(old, description=new.description, config=new.config, devices=new.devices)
             await self._put(record)
         self.users.changed(record.project, name)
+        await self.users.apply(record.project, name)
 
     async def rename(self, project: str, name: str, new_name: str) -> None:
         """Rename a profile, also in the instances that have it.

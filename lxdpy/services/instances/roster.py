@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from lxdpy.db import instances as table
@@ -11,7 +11,7 @@ from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
-from lxdpy.errors import LxdpyError, NotFoundError
+from lxdpy.errors import ConflictError, LxdpyError, NotFoundError
 from lxdpy.project import plain_name
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances.process import Process, image_defaults, process, system
@@ -36,6 +36,8 @@ class Roster:
         self.runtimes: dict[str, Runtime] = {}
         self.on_change: Callable[[str], None] = lambda name: None
         """Called with a name whenever what clients read of that instance changes."""
+        self.follow: Callable[[str], Awaitable[None]] = _stay
+        """Called with a name when what its profiles give an instance has changed, to bring it to that while it runs."""
         profiles.users = _ProfileUsers(self, database)
 
     def get(self, name: str) -> Runtime:
@@ -155,6 +157,10 @@ class Roster:
         return process(record.name, image, config)
 
 
+async def _stay(name: str) -> None:
+    """What an instance does that nobody brings to anything."""
+
+
 class _ProfileUsers(ProfileUsers):
     """The instances of a roster that have profiles."""
 
@@ -171,6 +177,23 @@ class _ProfileUsers(ProfileUsers):
         for runtime in self._with(owner, profile):
             runtime.expanded = None
             self._roster.on_change(runtime.record.name)
+
+    async def apply(self, owner: str, profile: str) -> None:
+        """As `ProfileUsers.apply`."""
+        failed = []
+        for runtime in self._with(owner, profile):
+            name = runtime.record.name
+            try:
+                await self._roster.follow(name)
+            except NotFoundError:
+                # Deleted meanwhile.
+                continue
+            except LxdpyError as exc:
+                failed.append(f"{name}: {exc}")
+        if failed:
+            raise ConflictError(
+                f"The following instances failed to update (profile change still saved): {'; '.join(failed)}"
+            )
 
     async def renamed(self, owner: str, profile: str, new_name: str, write: Write) -> None:
         """As `ProfileUsers.renamed`."""

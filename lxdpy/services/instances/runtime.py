@@ -23,6 +23,7 @@ class Runtime:
     """One instance, in memory."""
 
     __slots__ = (
+        "cards",
         "changing",
         "console",
         "container",
@@ -54,6 +55,8 @@ class Runtime:
         """Set from the start until init has ended."""
         self.watcher: asyncio.Task[None] | None = None
         """Runs from the start until everything of the container is cleared."""
+        self.cards: dict[str, Mapping[str, str]] = {}
+        """The NIC devices that its container has, while it runs."""
         self.exit: ExitStatus | None = None
         """How it ended last."""
         self.frozen = False

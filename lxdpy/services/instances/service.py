@@ -103,6 +103,7 @@ class InstanceService:
         )
         self._copies = Copies(self._roster, self._life, self._directories, store, self.snapshots, announce)
         storage.add_users(self._storage_users)
+        self._roster.follow = self._follow_profiles
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
         storage.add_holdings(self._storage_holdings)
@@ -469,6 +470,17 @@ class InstanceService:
                         ),
                     )
         self._announce("instance-updated", instance_url(name))
+
+    async def _follow_profiles(self, name: str) -> None:
+        """Bring a running instance to what its profiles give it now. Raises NotFoundError, and what plugging does."""
+        async with self._roster.held(name) as runtime:
+            _, devices = self._roster.expanded(runtime)
+            async with self._life.rewired(runtime, devices) as volatile:
+                if volatile:
+                    await self._roster.change(
+                        runtime,
+                        lambda record: dataclasses.replace(record, config=_merged(record.config, volatile)),
+                    )
 
     # ---- life
 

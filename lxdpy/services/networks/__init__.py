@@ -1,5 +1,5 @@
 """Networks: managed bridges, leases on them, and the files that tell a container of them."""
 
-from lxdpy.services.networks.service import Network, NetworkService, Nic, Resolver, host_name
+from lxdpy.services.networks.service import Network, NetworkService, Nic, Resolver
 
-__all__ = ["Network", "NetworkService", "Nic", "Resolver", "host_name"]
+__all__ = ["Network", "NetworkService", "Nic", "Resolver"]

@@ -21,6 +21,7 @@ from lxdpy.db.leases import LeaseRecord
 from lxdpy.db.networks import NetworkRecord
 from lxdpy.drivers.base import HostInterface, InterfaceUsage, LeaseServer, LinkSpec, NetworkHost, ServedHost
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError, UnsupportedError
+from lxdpy.project import plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.networks import settings as rules
 from lxdpy.services.networks.leases import Leases
@@ -472,13 +473,8 @@ class NetworkService:
         return Network(record.name, record.description, record.config, tuple(sorted(used.get(record.name, ()))))
 
 
-def host_name(instance: str) -> str:
-    """What an instance is called on its networks: its name without its project, which has an underscore after it."""
-    return instance.rpartition("_")[2]
-
-
 def _host(lease: LeaseRecord) -> ServedHost:
-    return ServedHost(lease.hwaddr, lease.address, host_name(lease.instance))
+    return ServedHost(lease.hwaddr, lease.address, plain_name(lease.instance))
 
 
 def _resolver(settings: Settings) -> Resolver | None:

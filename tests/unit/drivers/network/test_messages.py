@@ -1,10 +1,12 @@
 import pytest
 
-from lxdpy.drivers.base import BridgeSpec
+from lxdpy.drivers.base import BridgeSpec, LinkSpec
 from lxdpy.drivers.network.messages import (
     EnsureBridge,
+    Plug,
     RemoveBridge,
     Request,
+    Unplug,
     decode_request,
     encode_reply,
     encode_request,
@@ -43,3 +45,9 @@ def test_errors_keep_kind_and_message(error: LxdpyError, kind: type[LxdpyError])
 def test_what_is_no_reply(data: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
         raise_reply(data)
+
+
+def test_links_survive_a_round_trip() -> None:
+    link = LinkSpec("veth", "veth1", "br0", "eth1", "00:16:3e:00:00:01", 0, ("10.0.0.2/24",), ("10.0.0.1",))
+    for request in (Plug(link, 7), Unplug(link, 7)):
+        assert decode_request(encode_request(request)) == request

@@ -63,3 +63,22 @@ def test_accepts_carry_the_comment_they_are_found_by() -> None:
     commands = rules.forward_accepts("lxdpybr0", "ip", rules.DOCKER_CHAIN) + rules.input_accepts("lxdpybr0", "ip")
     assert {command["insert"]["rule"]["comment"] for command in commands} == {"lxdpy:lxdpybr0"}
     assert [command["insert"]["rule"]["chain"] for command in commands] == ["DOCKER-USER"] * 2 + ["INPUT"] * 3
+
+
+def test_both_protocols_are_masqueraded_where_that_is_wanted() -> None:
+    both = BridgeSpec("br7", "10.76.0.1/16", ipv6_address="fd42::1/64", ipv6_nat=True)
+    sources = [
+        command["add"]["rule"]["expr"][0]["match"]["left"]["payload"]["protocol"]
+        for command in rules.own_table(both)
+        if "rule" in command.get("add", {})
+    ]
+    assert sources == ["ip", "ip6"]
+    assert rules.families(both) == ("ip", "ip6")
+    assert rules.families(BridgeSpec("br7", ipv6_address="fd42::1/64")) == ("ip6",)
+
+
+def test_ipv6_gets_its_own_accepts() -> None:
+    accepts = [command["insert"]["rule"] for command in rules.input_accepts("br7", "ip6")]
+    assert {rule["family"] for rule in accepts} == {"ip6"}
+    ports = [rule["expr"][1]["match"]["right"] for rule in accepts]
+    assert ports == [53, 53, 547, "ipv6-icmp"]

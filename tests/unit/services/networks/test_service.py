@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError, WorkerError
 from lxdpy.services.instances import Stop
 from tests.unit.services.conftest import Host
 from tests.unit.services.instances.test_service import create
@@ -63,5 +63,173 @@ def test_a_network_in_use_stays(play: Play) -> None:
         assert host.network_host.bridges == []
         await create(host, "b")
         assert len(host.network_host.bridges) == 1
+
+    play(scenario)
+
+
+CONFIG = {"ipv4.address": "10.9.0.1/24", "ipv6.address": "none"}
+
+
+def test_networks_are_made_changed_renamed_and_deleted(play: Play) -> None:
+    async def first(host: Host) -> None:
+        await host.networks.create("br7", "", "of mine", CONFIG)
+        with pytest.raises(ConflictError, match="already exists"):
+            await host.networks.create("br7", "bridge", "", CONFIG)
+        assert host.lease_server.served["br7"].bridge.ipv4_address == "10.9.0.1/24"
+
+    async def second(host: Host) -> None:
+        network = host.networks.get("br7")
+        assert (network.description, network.config) == ("of mine", CONFIG)
+        await host.networks.update("br7", lambda current: ("changed", {**current.config, "bridge.mtu": "1400"}))
+        assert host.network_host.bridges[-1].mtu == 1400
+        await host.networks.rename("br7", "br8")
+        assert [bridge.name for bridge in host.network_host.bridges] == ["br8"]
+        assert list(host.lease_server.served) == ["br8"]
+
+    async def third(host: Host) -> None:
+        assert [network.name for network in host.networks.all()] == ["br8", "lxdpybr0"]
+        await host.networks.delete("br8")
+        assert host.network_host.bridges == []
+        assert host.lease_server.served == {}
+        actions = [action for action, source in host.events if "/networks/" in source]
+        assert actions == ["network-deleted"]
+
+    async def fourth(host: Host) -> None:
+        assert [network.name for network in host.networks.all()] == ["lxdpybr0"]
+
+    play(first, second, third, fourth)
+
+
+def test_what_fails_changes_nothing(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        host.lease_server.failure = WorkerError("port 53 is taken")
+        with pytest.raises(WorkerError, match="port 53"):
+            await host.networks.create("br7", "", "", CONFIG)
+        assert host.network_host.bridges == []
+        host.lease_server.failure = None
+        await host.networks.create("br7", "", "", CONFIG)
+        host.lease_server.failure = WorkerError("port 53 is taken")
+        with pytest.raises(WorkerError):
+            await host.networks.update("br7", lambda current: ("", {"ipv4.address": "10.10.0.1/24"}))
+        assert host.networks.get("br7").config == CONFIG
+        assert host.network_host.bridges[-1].ipv4_address == "10.9.0.1/24"
+
+    async def later(host: Host) -> None:
+        assert host.networks.get("br7").config == CONFIG
+
+    play(scenario, later)
+
+
+def test_containers_run_without_dhcp_and_names_when_there_is_none(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await create(host, "a")
+        host.lease_server.failure = WorkerError("port 53 is taken")
+        nic = await host.networks.attach("a", "eth0", {"network": "lxdpybr0"}, "00:16:3e:00:00:01")
+        assert (nic.ipv4, nic.resolver) == ("10.76.0.2", None)
+
+    play(scenario)
+
+
+def test_networks_that_overlap(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        with pytest.raises(ConflictError, match=r'overlaps 10\.76\.0\.0/16 of network "lxdpybr0"'):
+            await host.networks.create("br7", "", "", {"ipv4.address": "10.76.9.1/24"})
+        await host.networks.create("br7", "", "", CONFIG)
+        with pytest.raises(ConflictError, match="overlaps"):
+            await host.networks.update("lxdpybr0", lambda current: ("", {"ipv4.address": "10.9.0.1/25"}))
+        with pytest.raises(ConflictError, match="interface of that name"):
+            await host.networks.create("br0", "", "", {"ipv4.address": "10.8.0.1/24"})
+        with pytest.raises(UnsupportedError, match="macvlan"):
+            await host.networks.create("br9", "macvlan", "", {})
+
+    play(scenario)
+
+
+def test_the_configured_network_is_reset_when_it_is_deleted(play: Play) -> None:
+    async def first(host: Host) -> None:
+        await host.networks.update("lxdpybr0", lambda current: ("mine", {"ipv4.address": "10.99.0.1/24"}))
+
+    async def second(host: Host) -> None:
+        assert host.networks.get("lxdpybr0").config == {"ipv4.address": "10.99.0.1/24"}
+        with pytest.raises(InvalidRequestError, match="configuration file"):
+            await host.networks.rename("lxdpybr0", "br7")
+        await host.networks.delete("lxdpybr0")
+        assert host.networks.get("lxdpybr0").config["ipv4.address"] == "10.76.0.1/16"
+
+    async def third(host: Host) -> None:
+        assert host.networks.get("lxdpybr0").description == ""
+
+    play(first, second, third)
+
+
+def test_leases_follow_the_network(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await create(host, "a")
+        await host.networks.create("br7", "", "", {**CONFIG, "ipv4.dhcp.ranges": "10.9.0.7-10.9.0.8"})
+        nic = await host.networks.attach("a", "eth0", {"network": "br7"}, "00:16:3e:00:00:01")
+        assert nic.ipv4 == "10.9.0.7"
+        assert host.networks.leases("lxdpybr0") == []
+        assert host.lease_server.hosts["lxdpybr0"] == {}
+        assert [entry.name for entry in host.lease_server.hosts["br7"].values()] == ["a"]
+        await host.networks.update("br7", lambda current: ("", {"ipv4.address": "10.10.0.1/24"}))
+        again = await host.networks.attach("a", "eth0", {"network": "br7"}, "00:16:3e:00:00:01")
+        assert again.ipv4 == "10.10.0.2"
+        told = await host.networks.attach("a", "eth0", {"network": "br7"}, "00:16:3e:00:00:01", asks=True)
+        assert (told.addresses, told.gateways) == ((), ())
+        assert told.resolver is not None
+        assert (told.resolver.address, told.resolver.domains) == ("10.10.0.1", ("lxd",))
+        await host.networks.detach("a", "eth0")
+        assert host.networks.leases("br7") == []
+        assert host.lease_server.hosts["br7"] == {}
+
+    play(scenario)
+
+
+def test_a_range_that_is_used_up(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        for name in ("a", "b"):
+            await create(host, name)
+        await host.networks.create("br7", "", "", {**CONFIG, "ipv4.dhcp.ranges": "10.9.0.1-10.9.0.2"})
+        await host.networks.attach("a", "eth0", {"network": "br7"}, "00:16:3e:00:00:01")
+        with pytest.raises(ConflictError, match="no free address"):
+            await host.networks.attach("b", "eth0", {"network": "br7"}, "00:16:3e:00:00:02")
+        pinned = {"network": "br7", "ipv4.address": "10.9.0.99"}
+        assert (await host.networks.attach("b", "eth0", pinned, "00:16:3e:00:00:02")).ipv4 == "10.9.0.99"
+
+    play(scenario)
+
+
+def test_nics_on_no_managed_network(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        hwaddr = "00:16:3e:00:00:01"
+        bridged = await host.networks.attach("a", "eth0", {"nictype": "bridged", "parent": "br0"}, hwaddr)
+        assert (bridged.kind, bridged.parent, bridged.addresses) == ("veth", "br0", ())
+        macvlan = await host.networks.attach(
+            "a", "eth0", {"nictype": "macvlan", "parent": "eth0", "mtu": "1300"}, hwaddr
+        )
+        assert (macvlan.kind, macvlan.parent, macvlan.mtu) == ("macvlan", "eth0", 1300)
+        assert (await host.networks.attach("a", "eth0", {"nictype": "p2p"}, hwaddr)).parent == ""
+        with pytest.raises(NotFoundError, match='no interface "br9"'):
+            await host.networks.attach("a", "eth0", {"nictype": "bridged", "parent": "br9"}, hwaddr)
+        with pytest.raises(InvalidRequestError, match="no bridge"):
+            await host.networks.attach("a", "eth0", {"nictype": "bridged", "parent": "eth0"}, hwaddr)
+        pinned = {"nictype": "bridged", "parent": "br0", "ipv4.address": "10.0.0.9"}
+        with pytest.raises(InvalidRequestError, match="no managed network"):
+            await host.networks.attach("a", "eth0", pinned, hwaddr)
+
+    play(scenario)
+
+
+def test_an_ipv6_address_of_its_own(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await host.networks.create("br7", "", "", {"ipv4.address": "none", "ipv6.address": "fd42::1/64"})
+        wanted = {"network": "br7", "ipv6.address": "fd42::9"}
+        nic = await host.networks.attach("a", "eth0", wanted, "00:16:3e:00:00:01")
+        assert [str(address) for address in nic.addresses] == ["fd42::9/64"]
+        with pytest.raises(UnsupportedError, match="DHCPv6"):
+            await host.networks.attach("a", "eth0", wanted, "00:16:3e:00:00:01", asks=True)
+        other = {"network": "br7", "ipv6.address": "fd43::9"}
+        with pytest.raises(InvalidRequestError, match="no such address"):
+            await host.networks.attach("a", "eth0", other, "00:16:3e:00:00:01")
 
     play(scenario)
