@@ -9,7 +9,14 @@ import tarfile
 from pathlib import Path
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "system-images"
-_DEBIAN = ("bookworm", "systemd,systemd-sysv,systemd-resolved,dbus,iproute2,libnss-systemd")
+_DEBIAN = ("bookworm", "systemd,systemd-sysv,systemd-resolved,udev,dbus,iproute2")
+# udev: without it, and with /sys writable, networkd waits for it for ever.
+_DHCP = "[Match]\\nName=eth0\\n[Network]\\nDHCP=yes\\n"
+_CUSTOMIZE = (
+    f'printf "{_DHCP}" >"$1/etc/systemd/network/eth0.network"',
+    'systemctl --root "$1" --quiet enable systemd-networkd.service',
+    ': >"$1/etc/machine-id"',
+)
 
 _APPLETS = """
 sh cat echo grep hostname id ifconfig init ip kill ls mkdir poweroff ps pwd reboot rm route sleep stat sync touch true
@@ -83,7 +90,7 @@ def busybox(root: Path) -> Path:
 def debian() -> Path:
     """A tarball of a root file system of Debian with systemd; made once, then kept in the checkout's .cache."""
     suite, packages = _DEBIAN
-    path = _CACHE / f"debian-{hashlib.sha256(' '.join(_DEBIAN).encode()).hexdigest()[:12]}.tar"
+    path = _CACHE / f"debian-{hashlib.sha256(' '.join((*_DEBIAN, *_CUSTOMIZE)).encode()).hexdigest()[:12]}.tar"
     if not path.exists():
         _CACHE.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -97,6 +104,7 @@ def debian() -> Path:
                 "--format=tar",
                 f"--include={packages}",
                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in leave_out),
+                *(f"--customize-hook={command}" for command in _CUSTOMIZE),
                 suite,
                 str(temporary),
             ),
@@ -104,6 +112,8 @@ def debian() -> Path:
             stdin=subprocess.DEVNULL,
             timeout=600,
         )
+        for outdated in _CACHE.glob("debian-*.tar"):
+            outdated.unlink()
         temporary.rename(path)
     return path
 

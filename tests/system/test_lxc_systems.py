@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from tests.system import system_images
-from tests.system.daemon import Daemon, place
+from tests.system.daemon import BRIDGE, GATEWAY, Daemon, place
 from tests.system.lxc import Lxc
-from tests.system.systems import boots, import_busybox, status, until
+from tests.system.systems import address, boots, import_busybox, status, until
 
 pytestmark = [
     pytest.mark.root,
@@ -60,6 +60,13 @@ def test_life_of_a_system(lxc: Lxc, daemon: Daemon) -> None:
     # As LXD runs commands.
     environment = lxc.ok("exec", "s1", "--", "/bin/sh", "-c", "echo $HOME $USER $LANG $PWD $OF_INIT")
     assert environment == "/root root C.UTF-8 /root yes\n"
+
+    # Told by DHCP, inside; and listed as leased.
+    until(lambda: address(lxc, "s1") != "", "it gets an address")
+    assert address(lxc, "s1").startswith(GATEWAY.removesuffix("0.1"))
+    leases = {lease["hostname"]: lease["address"] for lease in daemon.get(f"/1.0/networks/{BRIDGE}/leases")}
+    assert leases["s1"] == address(lxc, "s1")
+    assert GATEWAY in lxc.ok("exec", "s1", "--", "/bin/ip", "route")
 
     lxc.ok("config", "set", "s1", "user.note=second")
     lxc.ok("restart", "s1")
@@ -178,6 +185,8 @@ def debian(lxc: Lxc, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "debian"
 
 
+# The image is made here, unless it was before.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("privileged", ["false", "true"])
 def test_systemd(lxc: Lxc, debian: str, privileged: str) -> None:
     lxc.ok("launch", debian, "d1", "--config", f"security.privileged={privileged}")
@@ -186,6 +195,8 @@ def test_systemd(lxc: Lxc, debian: str, privileged: str) -> None:
     assert result.stdout == b"running\n", lxc.ok("exec", "d1", "--", "systemctl", "--failed")
     assert lxc.ok("exec", "d1", "--", "systemd-detect-virt") == "lxc\n"
     assert lxc.ok("exec", "d1", "--", "hostname") == "d1\n"
+    until(lambda: address(lxc, "d1") != "", "it gets an address")
+    assert GATEWAY in lxc.ok("exec", "d1", "--", "ip", "route")
     boot_id = lxc.ok("exec", "d1", "--", "cat", "/proc/sys/kernel/random/boot_id")
 
     lxc.run("exec", "d1", "--", "systemctl", "reboot")
