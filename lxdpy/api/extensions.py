@@ -40,6 +40,7 @@ LXD_EXTENSIONS = (
     "file_get_symlink",
     "instances_files_modify_permissions",
     "container_edit_metadata",
+    "cloud_init",
     "resources",
     "resources_v2",
     "resources_numa",

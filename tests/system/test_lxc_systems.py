@@ -125,6 +125,33 @@ def test_metadata_and_templates_of_an_instance(lxc: Lxc) -> None:
     assert "/etc/hostname" in lxc.yaml("config", "metadata", "show", "s3")["templates"]
 
 
+def test_copies_and_names(lxc: Lxc) -> None:
+    lxc.ok("init", "busybox", "s2", "--config", "user.note=of s2")
+    instance_id = lxc.ok("config", "get", "s2", "volatile.cloud-init.instance-id")
+    assert len(instance_id) == 37
+    lxc.ok("start", "s2")
+    until(lambda: boots(lxc, "s2") == ["start"], "it boots")
+    lxc.ok("exec", "s2", "--", "/bin/sh", "-c", "echo changed >/etc/hosts; echo mine >/etc/mine")
+    lxc.ok("stop", "s2")
+    lxc.ok("copy", "s2", "s3", "--config", "user.note=of s3")
+    assert lxc.ok("config", "get", "s3", "volatile.apply_template") == "copy\n"
+    assert lxc.ok("config", "get", "s3", "volatile.cloud-init.instance-id") not in ("\n", instance_id)
+    lxc.ok("start", "s3")
+    assert text(lxc, "s3", "/etc/hostname") == "s3\n"
+    assert text(lxc, "s3", "/etc/hosts").splitlines()[-1] == "127.0.1.1\ts3"
+    assert text(lxc, "s3", "/etc/mine") == "mine\n"
+    # Written when s2 was made, and not again.
+    assert text(lxc, "s3", "/var/lib/templates/once") == "of s2\n"
+    assert lxc.yaml("config", "metadata", "show", "s3") == lxc.yaml("config", "metadata", "show", "s2")
+
+    lxc.ok("move", "s2", "s4")
+    assert lxc.ok("config", "get", "s4", "volatile.cloud-init.instance-id") not in ("\n", instance_id)
+    lxc.ok("start", "s4")
+    assert text(lxc, "s4", "/etc/hostname") == "s4\n"
+    assert text(lxc, "s4", "/etc/mine") == "mine\n"
+    assert lxc.ok("config", "get", "s4", "volatile.apply_template") == "\n"
+
+
 def test_metadata_by_requests(lxc: Lxc, daemon: Daemon) -> None:
     lxc.ok("init", "busybox", "s2")
     path = "/1.0/instances/s2/metadata"

@@ -24,7 +24,7 @@ from lxdpy.services.instances.model import NewCopy
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots, find
-from lxdpy.services.instances.templates import APPLY
+from lxdpy.services.instances.templates import APPLY, new_instance_id
 from lxdpy.services.uninterrupted import uninterrupted
 
 _UUID = "volatile.uuid"
@@ -145,7 +145,11 @@ def copied(base: InstanceRecord, new: NewCopy) -> InstanceRecord:
         name=new.name,
         description=new.description,
         ephemeral=new.ephemeral,
-        config=_inherited(base.config) | given | templates | {POWER: "STOPPED", _UUID: str(uuid.uuid4())},
+        config=_inherited(base.config)
+        | given
+        | templates
+        | new_instance_id()
+        | {POWER: "STOPPED", _UUID: str(uuid.uuid4())},
         devices={**base.devices, **new.devices},
         profiles=base.profiles if new.profiles is None else new.profiles,
         created_at=time.time(),

@@ -12,7 +12,7 @@ from lxdpy.errors import InvalidRequestError
 from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.roster import Roster, Snapshots
 from lxdpy.services.instances.runtime import Runtime
-from lxdpy.services.instances.templates import APPLY
+from lxdpy.services.instances.templates import APPLY, new_instance_id
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -45,7 +45,7 @@ async def _rename(
 def _named(name: str) -> Callable[[InstanceRecord, Snapshots], tuple[InstanceRecord, Snapshots]]:
     def change(record: InstanceRecord, snapshots: Snapshots) -> tuple[InstanceRecord, Snapshots]:
         renamed = tuple(dataclasses.replace(snapshot, instance=name) for snapshot in snapshots)
-        config = dict(record.config)
+        config = {**record.config, **new_instance_id()}
         if record.config_digest is None:
             # A system's templates are filled in for the new name, at the latest by what is due already.
             config.setdefault(APPLY, "rename")

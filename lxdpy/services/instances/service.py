@@ -42,7 +42,7 @@ from lxdpy.services.instances.publish import Publisher
 from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots
-from lxdpy.services.instances.templates import APPLY, Templates
+from lxdpy.services.instances.templates import APPLY, Templates, instance_id_for, new_instance_id
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import Feature, ProjectService
 from lxdpy.services.storage import Holding, StorageService, User
@@ -330,7 +330,7 @@ class InstanceService:
             "volatile.base_image": image.fingerprint,
             POWER: "STOPPED",
             "volatile.uuid": str(uuid.uuid4()),
-            "volatile.cloud-init.instance-id": str(uuid.uuid4()),
+            **new_instance_id(),
         }
         # Templates are due at the first start.
         volatile |= {APPLY: "create"} if is_system else {"volatile.container.oci": "true"}
@@ -464,7 +464,10 @@ class InstanceService:
                             record,
                             description=new.description,
                             ephemeral=new.ephemeral,
-                            config=_merged(_daemons_own(record.config, running=running, given=new.config), volatile),
+                            config=_merged(
+                                _daemons_own(record.config, running=running, given=new.config),
+                                {**volatile, **instance_id_for(record.config, new.config)},
+                            ),
                             devices=new.devices,
                             profiles=new.profiles,
                         ),

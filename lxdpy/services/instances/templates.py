@@ -2,9 +2,12 @@
 
 An instance that was made, copied or renamed remembers so until it starts (`volatile.apply_template`); then the
 templates of that trigger are due, and after them those that are at every start.
+
+cloud-init in an instance runs once for each instance id: a copy, another name and other data have another one.
 """
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +21,28 @@ from lxdpy.services.instances import metadata
 APPLY = "volatile.apply_template"
 TRIGGERS = ("create", "copy", "rename")
 _START = "start"
+_INSTANCE_ID = "volatile.cloud-init.instance-id"
+_CLOUD_INIT_KEYS = (
+    "cloud-init.network-config",
+    "cloud-init.user-data",
+    "cloud-init.vendor-data",
+    "user.meta-data",
+    "user.network-config",
+    "user.user-data",
+    "user.vendor-data",
+)
+
+
+def new_instance_id() -> dict[str, str]:
+    """The configuration of an instance in which cloud-init is to run, anew."""
+    return {_INSTANCE_ID: str(uuid.uuid4())}
+
+
+def instance_id_for(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """The configuration that a change needs besides: another instance id where cloud-init has other data to work on."""
+    if any(before.get(key, "") != after.get(key, "") for key in _CLOUD_INIT_KEYS):
+        return new_instance_id()
+    return {}
 
 
 class Templates:

@@ -107,6 +107,26 @@ def test_templates_of_the_making_then_those_of_each_start(play: Play) -> None:
     play(scenario)
 
 
+def test_cloud_init_runs_again_when_its_data_change(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await create(host, start=False, config={"user.user-data": "a"})
+
+        async def instance_id_with(**changes: str) -> str:
+            def changed(current: Instance) -> InstanceSettings:
+                return InstanceSettings(config={**current.record.config, **changes})
+
+            await host.instances.update("web", changed)
+            return host.instances.get("web").record.config["volatile.cloud-init.instance-id"]
+
+        first = await instance_id_with(**{"user.other": "b"})
+        assert await instance_id_with(**{"user.other": "c"}) == first
+        second = await instance_id_with(**{"user.user-data": "b"})
+        assert await instance_id_with(**{"cloud-init.user-data": "#cloud-config\n"}) not in (first, second)
+        assert second != first
+
+    play(scenario)
+
+
 def test_what_is_due_stays_due_when_a_start_fails(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await create(host, start=False)
