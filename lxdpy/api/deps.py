@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lxdpy.config import Config
     from lxdpy.drivers.hardware import Hardware
     from lxdpy.operations import Events, Operations
-    from lxdpy.services.images import ImageService
+    from lxdpy.services.images import ImageService, ImageUpkeep
     from lxdpy.services.instances import InstanceService, Profiles
     from lxdpy.services.networks import NetworkService
     from lxdpy.services.projects import ProjectService
@@ -39,6 +39,7 @@ class Services:
     operations: "Operations"
     events: "Events"
     images: "ImageService"
+    upkeep: "ImageUpkeep"
     instances: "InstanceService"
     networks: "NetworkService"
     projects: "ProjectService"

@@ -25,19 +25,21 @@ from lxdpy.api.errors import http_status
 from lxdpy.api.server import server_config
 from lxdpy.config import Config
 from lxdpy.daemon import host, sockets, systemd
+from lxdpy.daemon.upkeep import image_tasks
 from lxdpy.db.connection import Database
 from lxdpy.drivers.liblxc import LxcContainers
 from lxdpy.drivers.network import Dnsmasq, HostNetwork
 from lxdpy.drivers.probe import CgroupProbe
 from lxdpy.drivers.registry import RegistryClient
 from lxdpy.drivers.resources import HostResources
+from lxdpy.drivers.simplestreams import StreamsClient
 from lxdpy.drivers.store import LayerStore
 from lxdpy.drivers.templates import TemplateWorkers
 from lxdpy.drivers.volumes import HostVolumes
 from lxdpy.errors import LxdpyError
 from lxdpy.operations import Events, Operations
 from lxdpy.services import architectures
-from lxdpy.services.images import ImageService
+from lxdpy.services.images import ImageService, ImageUpkeep
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import ProjectService
@@ -93,12 +95,13 @@ async def _serve(settings: Config, group: str) -> None:
         server_config = ServerConfig(database, events.lifecycle, architectures.of_host())
         projects = ProjectService(database, events.lifecycle)
         profiles = Profiles(database, projects, events.lifecycle, settings.network.bridge)
-        images = ImageService(settings, database, store, registry, events.lifecycle)
         networks = NetworkService(settings, database, HostNetwork(), Dnsmasq(settings.state_dir), events.lifecycle)
         storage = StorageService(
             settings, database, HostVolumes(settings.workers.lifecycle), projects, events.lifecycle
         )
         stack.push_async_callback(storage.close)
+        images = ImageService(settings, database, store, registry, StreamsClient(), server_config, events.lifecycle)
+        upkeep = ImageUpkeep(images, server_config)
         instances = InstanceService(
             settings,
             database,
@@ -128,6 +131,7 @@ async def _serve(settings: Config, group: str) -> None:
                 operations=operations,
                 events=events,
                 images=images,
+                upkeep=upkeep,
                 instances=instances,
                 networks=networks,
                 projects=projects,
@@ -138,6 +142,9 @@ async def _serve(settings: Config, group: str) -> None:
                 lxc_version=await containers.version(),
             )
         )
+        for task in image_tasks(upkeep, server_config, operations):
+            task.start()
+            stack.push_async_callback(task.close)
         sock = sockets.listen(settings.socket_path, group)
         stack.callback(sock.close)
         await _listen(app, sock, operations, events, settings, signals)

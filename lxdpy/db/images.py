@@ -48,6 +48,8 @@ class ImageRecord:
     expires_at: float = 0.0
     """0: never."""
     profiles: tuple[str, ...] = ("default",)
+    certificate: str = ""
+    """PEM, by which `server` is trusted; "": by the system's."""
 
     @property
     def manifest_digest(self) -> Digest:
@@ -89,6 +91,7 @@ def load(connection: sqlite3.Connection) -> list[ImageRecord]:
             cached=bool(row["cached"]),
             expires_at=row["expires_at"],
             profiles=tuple(json.loads(row["profiles"])),
+            certificate=row["certificate"],
         )
         for row in connection.execute("SELECT * FROM images")
     ]
@@ -127,6 +130,7 @@ def put(connection: sqlite3.Connection, image: ImageRecord) -> None:
         "cached": int(image.cached),
         "expires_at": image.expires_at,
         "profiles": json.dumps(image.profiles),
+        "certificate": image.certificate,
     }
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     changes = ", ".join(f"{name} = excluded.{name}" for name in row if name != "fingerprint")

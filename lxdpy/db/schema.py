@@ -144,6 +144,9 @@ _STEPS = (
         PRIMARY KEY (instance, name)
     ) STRICT;
     """,
+    """
+    ALTER TABLE images ADD COLUMN certificate TEXT NOT NULL DEFAULT '';  -- PEM, by which its server is trusted
+    """,
 )
 
 

@@ -51,6 +51,8 @@ class BlobEndpoint:
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
+    ca_data: str | None = None
+    """PEM certificates to trust instead of the system's."""
 
 
 class BlobSource(Protocol):
@@ -83,6 +85,49 @@ class Registry(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+
+
+# ----------------------------------------------------------- image servers
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of an image on an image server; `path` is below the server's URL."""
+
+    path: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image that an image server has."""
+
+    server: str
+    fingerprint: str
+    files: tuple[RemoteFile, ...]
+    """One that holds everything, or metadata and root file system."""
+    created_at: float
+    expires_at: float
+    """When its release ends; 0: not known."""
+    properties: Mapping[str, str]
+    filename: str
+
+
+class ImageServers(Protocol):
+    """Client of image servers that speak simplestreams."""
+
+    async def find(
+        self, server: str, name: str, *, architectures: Sequence[tuple[str, str]], certificate: str
+    ) -> RemoteImage:
+        """The image that `name`, an alias or a fingerprint, means on `server`.
+
+        `architectures`: those that will do, the wanted one first, as (LXD's name, Debian's name). `certificate`: PEM,
+        trusted instead of the system's. Raises NotFoundError, RegistryError, InvalidRequestError.
+        """
+
+    def source(self, image: RemoteImage, file: RemoteFile, *, certificate: str) -> BlobSource:
+        """Where a file of an image can be fetched."""
 
 
 # ------------------------------------------------------------------- store
@@ -257,6 +302,15 @@ class Store(Protocol):
 
     def discard_files(self, files: ImageFiles) -> None:
         """Remove what no import has taken."""
+
+    async def fetch_file(
+        self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]
+    ) -> ImageFile:
+        """Fetch a file of an LXD image, unless it is a blob here; `progress` hears how many bytes are in.
+
+        Resumed where an earlier try broke off. The caller keeps the blob from collection. Raises RegistryError,
+        DigestMismatchError, AccessDeniedError, NoSpaceError, WorkerError.
+        """
 
     def image_file(self, digest: Digest) -> ImageFile:
         """A file of an LXD image that is a blob here. Raises NotFoundError."""

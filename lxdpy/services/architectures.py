@@ -17,8 +17,8 @@ OF_OCI: Mapping[str, str] = {
 OF_DEBIAN: Mapping[str, str] = {
     "amd64": "x86_64",
     "arm64": "aarch64",
-    "armel": "armv7l",
     "armhf": "armv7l",
+    "armel": "armv7l",
     "i386": "i686",
     "powerpc": "ppc",
     "ppc64el": "ppc64le",
@@ -28,6 +28,11 @@ OF_DEBIAN: Mapping[str, str] = {
 """LXD's name of an architecture as Debian and simplestreams name it."""
 
 _COMPATIBLE = {"x86_64": ("i686",), "aarch64": ("armv7l",)}
+
+
+def debian_names(name: str) -> list[str]:
+    """What Debian calls an architecture that LXD calls `name`, the usual name first."""
+    return [debian for debian, lxd in OF_DEBIAN.items() if lxd == name] or [name]
 
 
 def of_host() -> tuple[str, ...]:

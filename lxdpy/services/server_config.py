@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from lxdpy.db import server_config as table
 from lxdpy.db.connection import Database
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services import compression
 from lxdpy.services.events import Announce
 from lxdpy.services.uninterrupted import uninterrupted
-
-COMPRESSIONS = ("bzip2", "gzip", "lz4", "lzma", "none", "xz", "zstd")
-IMAGE_COMPRESSIONS = ("bzip2", "gzip", "lzma", "none", "squashfs", "xz", "zstd")
 
 _MOST_KEYS = 1000
 _MOST_CHARACTERS = 64 << 10
@@ -73,7 +71,7 @@ class ServerConfig:
             "backups.compression_algorithm": _Key("gzip", _compression),
             "images.auto_update_cached": _Key("true", _boolean),
             "images.auto_update_interval": _Key("6", _count),
-            "images.compression_algorithm": _Key("gzip", lambda text: _one_of(text, IMAGE_COMPRESSIONS)),
+            "images.compression_algorithm": _Key("gzip", _compression),
             "images.default_architecture": _Key("", lambda text: _one_of(text, ("", *architectures))),
             "images.remote_cache_expiry": _Key("10", _count),
         }
@@ -202,7 +200,8 @@ def _count(text: str) -> str:
 
 
 def _compression(text: str) -> str:
-    return _one_of(text, COMPRESSIONS)
+    compression.parse(text)
+    return text
 
 
 def _one_of(text: str, known: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ async def _serve(directory: Any, ready: threading.Event, found: dict[str, Any]) 
     app, _, operations = api_app(
         config=host.config,
         images=host.images,
+        upkeep=host.upkeep,
         instances=host.instances,
         networks=host.networks,
         storage=host.storage,

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from lxdpy.drivers.base import (
     BlobEndpoint,
+    BlobSource,
     BridgeSpec,
     Collected,
     ExecProcess,
@@ -28,6 +29,8 @@ from lxdpy.drivers.base import (
     LinkSpec,
     LowerMount,
     PackSpec,
+    RemoteFile,
+    RemoteImage,
     ResolvedImage,
     ServedHost,
     ServedNetwork,
@@ -142,6 +145,7 @@ class FakeStore:
         self.directory: Path | None = None
         """Where images' metadata goes."""
         self.failure: Exception | None = None
+        self.fetched: list[Digest] = []
         self.index: dict[str, Digest] = {}
         self.claimed: set[str] = set()
         self.copying = asyncio.Event()
@@ -219,6 +223,18 @@ class FakeStore:
         for file in files.all:
             if file.path is not None:
                 file.path.unlink(missing_ok=True)
+
+    async def fetch_file(
+        self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]
+    ) -> ImageFile:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        assert isinstance(source, FakeFileSource)
+        self.fetched.append(digest)
+        progress(size)
+        self.blobs[digest] = source.data
+        return ImageFile(digest, size)
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """What the file holds is what is beside the root file system, as JSON: {name: text}."""
@@ -330,6 +346,48 @@ class FakeTrees:
 
     async def usage(self, path: Path) -> int:
         return 4096
+
+
+class FakeImageServers:
+    """Image servers whose images are given by (server, name); a file's source says which file it is."""
+
+    def __init__(self) -> None:
+        self.images: dict[tuple[str, str], RemoteImage] = {}
+        self.files: dict[Digest, bytes] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.architectures: list[tuple[str, str]] = []
+
+    def publish(self, server: str, name: str, *contents: bytes, **changes: Any) -> RemoteImage:
+        """Offer an image made of files with these contents."""
+        files = tuple(RemoteFile(f"images/{n}", Digest.of(data), len(data)) for n, data in enumerate(contents))
+        self.files.update({Digest.of(data): data for data in contents})
+        values: dict[str, Any] = {"created_at": 1.0, "expires_at": 0.0, "properties": {"os": "Busybox"}, **changes}
+        image = RemoteImage(server, Digest.of(b"".join(contents)).hex, files, filename="lxd.tar.xz", **values)
+        self.images[server, name] = image
+        return image
+
+    async def find(
+        self, server: str, name: str, *, architectures: Sequence[tuple[str, str]], certificate: str
+    ) -> RemoteImage:
+        await asyncio.sleep(0)
+        self.asked.append((server, name))
+        self.architectures = list(architectures)
+        if (server, name) not in self.images:
+            raise NotFoundError(f'{server} has no image "{name}"')
+        return self.images[server, name]
+
+    def source(self, image: RemoteImage, file: RemoteFile, *, certificate: str) -> "FakeFileSource":
+        return FakeFileSource(self.files[file.digest])
+
+    async def aclose(self) -> None:
+        pass
+
+
+class FakeFileSource(FakeBlobSource):
+    """A file that is here."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 class FakeProcess:

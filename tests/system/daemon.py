@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -42,8 +42,9 @@ class Failed(Exception):
 class Daemon:
     """A daemon process. Entering starts it; leaving deletes every instance, stops it and removes its bridge."""
 
-    def __init__(self, state_dir: Path, *, config: str = "") -> None:
+    def __init__(self, state_dir: Path, *, config: str = "", environment: Mapping[str, str] | None = None) -> None:
         self.state_dir = state_dir
+        self._environment = dict(environment or {})
         self.log = state_dir.parent / f"{state_dir.name}.log"
         self._config = state_dir.parent / f"{state_dir.name}.toml"
         self._config.write_text(f'[network]\nbridge = "{BRIDGE}"\nipv4_address = "{GATEWAY}/16"\n{config}')
@@ -146,7 +147,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "DOCKER_CONFIG": "/nonexistent", "HOME": "/nonexistent"},
+                env={**os.environ, "DOCKER_CONFIG": "/nonexistent", "HOME": "/nonexistent", **self._environment},
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
         # A killed daemon leaves its socket's name behind: only a connection shows that somebody listens.

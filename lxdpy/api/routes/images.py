@@ -38,30 +38,30 @@ async def get_images(request: Request) -> Response:
 
 @router.post("/1.0/images", **documented(status=202, body=schema.ImagesPost))
 async def post_images(request: Request) -> Response:
-    """Import an image file (the body, or a form of two files), make an image of an instance, or pull one from a
-    registry (extension image_oci_source): an unknown one is a 404 at once."""
+    """Import an image file (the body, or a form of two files), make an image of an instance, or fetch one from an image
+    server (simplestreams) or a registry (extension image_oci_source): an unknown one is a 404 at once."""
     is_json, stream = await uploads.body_stream(request)
     if not is_json:
         return await _import(request, stream)
     found = services(request)
-    wanted = await read_body(stream, schema.ImagesPost)
-    if wanted.source.type in _INSTANCES:
-        return _publish(request, wanted)
-    source = image_source(wanted.source)
+    asked = await read_body(stream, schema.ImagesPost)
+    if asked.source.type in _INSTANCES:
+        return _publish(request, asked)
+    source, wanted = image_source(asked.source), schema.details(asked)
     if not source.is_remote:
-        raise InvalidRequestError('Cannot pull an image: source needs "protocol": "oci" or a "server"')
+        raise InvalidRequestError('Cannot fetch an image: source needs a "protocol", "oci" or "simplestreams"')
+    for profile in wanted.profiles:
+        found.profiles.get(project(request), profile)
     image = await found.images.find(source, refresh=True)
-    resolved = image.resolved
-    assert resolved is not None
 
     async def run(progress: Progress) -> Mapping[str, object]:
-        record = await found.images.pull(resolved, progress)
+        record = await found.images.fetch(image, wanted, progress)
         return {"fingerprint": record.fingerprint, "size": str(record.size)}
 
     operation = found.operations.start(
         "Downloading image",
         run,
-        resources={"images": [f"/1.0/images/{resolved.manifest_digest.hex}"]},
+        resources={"images": [f"/1.0/images/{image.fingerprint}"]},
         cancellable=True,
     )
     return envelope.accepted(operation)
@@ -242,6 +242,19 @@ async def export_image(request: Request) -> Response:
 async def head_image_export(request: Request) -> Response:
     """Name and size of what GET would send."""
     return downloads.answer(await services(request).images.export(request.path_params["fingerprint"]), head=True)
+
+
+@router.post("/1.0/images/{fingerprint}/refresh", **documented(status=202))
+async def refresh_image(request: Request) -> Response:
+    """Fetch what the image's source has now; metadata's `refreshed` says whether that is a newer image."""
+    found = services(request)
+    fingerprint = found.images.get(request.path_params["fingerprint"]).fingerprint
+
+    async def run(progress: Progress) -> Mapping[str, object]:
+        return {"refreshed": await found.upkeep.refresh(fingerprint, progress)}
+
+    resources = {"images": [f"/1.0/images/{fingerprint}"]}
+    return envelope.accepted(found.operations.start("Refreshing image", run, resources=resources, cancellable=True))
 
 
 @router.get("/1.0/images/{fingerprint}/ancestry", **documented(list[schema.ImageAncestryEntry]))

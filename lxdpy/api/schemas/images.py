@@ -9,7 +9,8 @@ from lxdpy.api.schemas.instances import InstanceSource
 from lxdpy.api.schemas.times import NEVER, ZERO, rfc3339, seconds
 from lxdpy.db.images import AliasRecord, ImageRecord
 from lxdpy.errors import UnsupportedError
-from lxdpy.services.images import AncestryEntry, ImageDetails, ImageSettings, compression
+from lxdpy.services import compression
+from lxdpy.services.images import AncestryEntry, ImageDetails, ImageSettings
 from lxdpy.services.instances import Publication
 
 
@@ -23,7 +24,9 @@ class ImageAlias(BaseModel):
 class ImagesPostSource(InstanceSource):
     """Where an image comes from."""
 
-    type: str = Field("image", description='"image": from a registry; "instance" or "snapshot": it is made here')
+    type: str = Field(
+        "image", description='"image": of a registry or an image server; "instance" or "snapshot": it is made here'
+    )
     name: str | None = Field(None, description="the instance, or INSTANCE/SNAPSHOT")
 
 
@@ -32,7 +35,9 @@ class ImagesPost(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    source: ImagesPostSource = Field(description='protocol "oci"; alias: the image reference')
+    source: ImagesPostSource = Field(
+        description='protocol "oci"; alias: the image reference. Or "simplestreams"; server; alias or fingerprint'
+    )
     filename: str | None = None
     public: bool | None = None
     auto_update: bool | None = None
@@ -151,6 +156,19 @@ class ImageAncestryEntry(BaseModel):
     comment: str
 
 
+def details(body: ImagesPost) -> ImageDetails:
+    """What a client wants a new image to be. Raises InvalidRequestError."""
+    return ImageDetails(
+        filename=(body.filename or "")[:255],
+        public=bool(body.public),
+        auto_update=bool(body.auto_update),
+        properties=body.properties or {},
+        expires_at=(seconds(body.expires_at) if body.expires_at else 0.0) or None,
+        profiles=tuple(body.profiles) if body.profiles else ("default",),
+        aliases={alias.name: alias.description for alias in body.aliases or []},
+    )
+
+
 def publication(body: ImagesPost, name: str, default_compression: str) -> Publication:
     """What is to be published. Raises InvalidRequestError, UnsupportedError."""
     if body.format not in (None, "", "unified"):
@@ -158,15 +176,7 @@ def publication(body: ImagesPost, name: str, default_compression: str) -> Public
     return Publication(
         name=name,
         is_snapshot=body.source.type == "snapshot",
-        details=ImageDetails(
-            filename=(body.filename or "")[:255],
-            public=bool(body.public),
-            auto_update=bool(body.auto_update),
-            properties=body.properties or {},
-            expires_at=(seconds(body.expires_at) if body.expires_at else 0.0) or None,
-            profiles=tuple(body.profiles) if body.profiles else ("default",),
-            aliases={alias.name: alias.description for alias in body.aliases or []},
-        ),
+        details=details(body),
         compression=compression.parse(body.compression_algorithm or default_compression),
     )
 
@@ -226,7 +236,7 @@ def render(image: ImageRecord, aliases: Sequence[AliasRecord]) -> dict[str, obje
     if image.protocol:
         body["update_source"] = {
             "alias": image.reference,
-            "certificate": "",
+            "certificate": image.certificate,
             "image_type": "container",
             "protocol": image.protocol,
             "server": image.server,

@@ -43,7 +43,10 @@ class InstanceSource(Lenient):
 
     type: str = Field("image", description='"image", or "copy" of an instance or a snapshot')
     mode: str | None = Field(None, description='"pull", or absent')
-    protocol: str | None = Field(None, description='"oci": fetch from a registry; absent: an image that is here')
+    protocol: str | None = Field(
+        None,
+        description='"oci": of a registry; "simplestreams": of an image server; absent: an image that is here',
+    )
     server: str | None = Field(None, description="the registry, e.g. https://docker.io; absent: the default registry")
     alias: str | None = Field(None, description="alias of an image that is here, or an image reference in a registry")
     fingerprint: str | None = Field(None, description="fingerprint, or a prefix of it, of an image that is here")
@@ -52,6 +55,7 @@ class InstanceSource(Lenient):
     instance_only: bool | None = Field(None, description="copy without the snapshots")
     container_only: bool | None = Field(None, description="the older name of instance_only")
     refresh: bool | None = Field(None, description="an instance of that name that is here becomes the same")
+    certificate: str | None = Field(None, description="PEM, to trust an image server by instead of the system's")
 
 
 class InstancesPost(Lenient):
@@ -250,6 +254,7 @@ def image_source(body: InstanceSource) -> ImageSource:
         alias=body.alias or "",
         server=body.server or "",
         protocol=body.protocol or "",
+        certificate=body.certificate or "",
     )
 
 

@@ -48,9 +48,12 @@ class TlsSettings(Protocol):
         """Its key, when that is in another file."""
 
 
-def ssl_context(settings: TlsSettings) -> ssl.SSLContext:
-    """A TLS context: the system's CAs and those of `settings`. Raises RegistryError naming a file that won't do."""
-    if settings.verify:
+def ssl_context(settings: TlsSettings, ca_data: str | None = None) -> ssl.SSLContext:
+    """A TLS context: the system's CAs and those of `settings`; or only the certificates in `ca_data` (PEM), and the
+    server's own may be among them. Raises RegistryError naming a file that won't do."""
+    if settings.verify and ca_data:
+        context = _trusting(ca_data)
+    elif settings.verify:
         context = ssl.create_default_context()
     else:
         # Without the system's CAs, which take longer to read than a connection to make.
@@ -67,6 +70,16 @@ def ssl_context(settings: TlsSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.client_cert, settings.client_key)
         except OSError as exc:
             raise RegistryError(f"Cannot use client certificate {settings.client_cert}: {exc}") from exc
+    return context
+
+
+def _trusting(ca_data: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=ca_data)
+    except (ssl.SSLError, ValueError) as exc:
+        raise RegistryError(f"Cannot use the server's certificate: it is no PEM certificate ({exc})") from exc
+    # The certificate of the server itself will do, whoever has signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 

@@ -1,7 +1,7 @@
 """What the store and its layer workers say to each other (zygote.py carries it as JSON).
 
 store                                   worker (workers/layers)
-UnpackRequest or FitRequest  ──────>
+UnpackRequest, FitRequest    ──────>    or FetchRequest, ImageRequest
 {"unpack": true}             ──────>    a slot is free: begin to unpack (fetching began at once)
                              <──────    {"progress": BYTES}  compressed bytes that are in
                              <──────    {"fetched": true}    the blob is whole and verified
@@ -38,6 +38,29 @@ class UnpackRequest:
     def encode(self) -> dict[str, object]:
         """As a message."""
         return {"job": "unpack", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        values = {key: value for key, value in message.items() if key != "job"}
+        values["endpoints"] = tuple(BlobEndpoint(**endpoint) for endpoint in values["endpoints"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """Fetch one blob."""
+
+    digest: str
+    size: int
+    blob: str
+    """The blob's file: appended to until it is whole."""
+    endpoints: tuple[BlobEndpoint, ...]
+    idle_timeout_s: float
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "fetch", **asdict(self)}
 
     @classmethod
     def decode(cls, message: Mapping[str, Any]) -> Self:

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
 from lxdpy.drivers.base import (
+    BlobSource,
     Collected,
     ImageFile,
     ImageFiles,
@@ -29,7 +30,7 @@ from lxdpy.drivers.store.copying import copy_directory
 from lxdpy.drivers.store.disk import Disk
 from lxdpy.drivers.store.flights import Flights
 from lxdpy.drivers.store.incoming import IncomingFiles
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, PackRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FetchRequest, FitRequest, ImageRequest, PackRequest, UnpackRequest
 from lxdpy.drivers.store.slots import Slots
 from lxdpy.drivers.store.worker import LayerWorkers
 from lxdpy.drivers.zygote import Job
@@ -431,6 +432,46 @@ class LayerStore:
         except FileNotFoundError:
             raise NotFoundError(f"Blob {digest} is missing from the store") from None
         return file, os.fstat(file.fileno()).st_size
+
+    async def fetch_file(
+        self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]
+    ) -> ImageFile:
+        """See `Store.fetch_file`."""
+        self._busy_blobs[digest] += 1
+        try:
+            async with self._fetching.setdefault(digest, asyncio.Lock()):
+                if not self._disk.has_blob(digest, size):
+                    resumed = self._disk.partial(digest).exists()
+                    try:
+                        await self._fetch_file(digest, size, source, progress)
+                    except DigestMismatchError as exc:
+                        if not resumed:
+                            raise
+                        # What an earlier attempt left may have been the damaged part.
+                        logger.warning("Fetching blob %s anew: %s", digest, exc)
+                        await self._fetch_file(digest, size, source, progress)
+            return ImageFile(digest, size)
+        finally:
+            self._busy_blobs[digest] -= 1
+
+    async def _fetch_file(self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]) -> None:
+        self._disk.check_space(size)
+        async with self._downloads.slot(digest):
+            request = FetchRequest(
+                digest=str(digest),
+                size=size,
+                blob=str(self._disk.partial(digest)),
+                endpoints=await source.endpoints(),
+                idle_timeout_s=self._idle_timeout_s,
+            )
+            try:
+                await self._workers.fetch(request, source, progress=progress)
+            except BaseException as exc:
+                self._clear_partial(digest, exc)
+                raise
+            with _system(f"Cannot keep blob {digest}"):
+                self._disk.keep_blob(digest)
+            progress(size)
 
     async def unpack_image(self, files: ImageFiles) -> StoredLayer:
         """See `Store.unpack_image`."""

@@ -7,13 +7,25 @@ from dataclasses import asdict
 from typing import Any
 
 from lxdpy.drivers.base import BlobEndpoint, BlobSource
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, Packed, PackRequest, UnpackRequest
+from lxdpy.drivers.store.messages import (
+    Done,
+    FetchRequest,
+    FitRequest,
+    ImageRequest,
+    Packed,
+    PackRequest,
+    UnpackRequest,
+)
 from lxdpy.drivers.zygote import Job, Message, Zygote
 from lxdpy.errors import LxdpyError, WorkerError
 
 _ARGV = (sys.executable, "-I", "-m", "lxdpy.workers.layers")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PASSED = (
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+"""Variables of the daemon that say how to reach the network, and whom to trust there."""
 _END_TIMEOUT_S = 10.0
 
 Answer = Callable[[Job, Mapping[str, Any]], Awaitable[None]]
@@ -23,8 +35,8 @@ class LayerWorkers:
     """The fork server of layer workers; it starts with the first job and ends when there was none for a while."""
 
     def __init__(self) -> None:
-        proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
-        self._zygote = Zygote("layer", _ARGV, {"PATH": _PATH, "LANG": "C.UTF-8", **proxies})
+        passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+        self._zygote = Zygote("layer", _ARGV, {"PATH": _PATH, "LANG": "C.UTF-8", **passed})
 
     @property
     def pid(self) -> int | None:
@@ -57,6 +69,19 @@ class LayerWorkers:
                 raise WorkerError(f"The layer worker said {message!r:.200}")
 
         return await self._run(request.encode(), answer, started)
+
+    async def fetch(self, request: FetchRequest, source: BlobSource, *, progress: Callable[[int], None]) -> None:
+        """Have a blob fetched. Raises what the worker raises."""
+
+        async def answer(job: Job, message: Mapping[str, Any]) -> None:
+            if "progress" in message:
+                progress(message["progress"])
+            elif "renew" in message:
+                await job.send(await _renew(source, message))
+            else:
+                await _unasked(job, message)
+
+        await self._run(request.encode(), answer, _nothing_to_say)
 
     async def fit(self, request: FitRequest) -> Done:
         """Have a layer fitted onto those below. Raises what the worker raises."""

@@ -5,6 +5,7 @@ from lxdpy.services.images.export import ExportedFile
 from lxdpy.services.images.import_ import ImageDetails, ImageSettings
 from lxdpy.services.images.service import FoundImage, ImageService, Uses
 from lxdpy.services.images.source import ImageSource
+from lxdpy.services.images.upkeep import ImageUpkeep
 
 __all__ = [
     "AncestryEntry",
@@ -14,5 +15,6 @@ __all__ = [
     "ImageService",
     "ImageSettings",
     "ImageSource",
+    "ImageUpkeep",
     "Uses",
 ]

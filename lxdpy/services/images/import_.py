@@ -50,6 +50,8 @@ class ImageDetails:
     server: str = ""
     reference: str = ""
     """By which, from where and as what it was fetched; all "" when a client brought it."""
+    certificate: str = ""
+    """PEM, by which the server is trusted."""
 
 
 def record(
@@ -85,6 +87,7 @@ def record(
         cached=details.cached,
         expires_at=float(metadata.expiry_date) if details.expires_at is None else details.expires_at,
         profiles=details.profiles,
+        certificate=details.certificate,
     )
 
 

@@ -7,6 +7,7 @@ garbage, so there are no counters that could go wrong.
 import asyncio
 import dataclasses
 import logging
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
 from lxdpy.db import images as table
@@ -23,9 +25,11 @@ from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import (
     Collected,
     ImageFiles,
+    ImageServers,
     Incoming,
     LayerRequest,
     Registry,
+    RemoteImage,
     ResolvedImage,
     Store,
     StoredLayer,
@@ -54,7 +58,9 @@ from lxdpy.services.images.import_ import (
     record,
 )
 from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
+from lxdpy.services.images.remote import RemoteImages
 from lxdpy.services.images.source import ImageSource
+from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -67,25 +73,47 @@ Uses = tuple[Sequence[str], Sequence[Digest]]
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """What a source names: an image that is here, or one in a registry that `pull` would bring."""
+    """What a source names: an image that is here, or one in a registry or on an image server that `fetch` brings."""
 
     record: ImageRecord | None
     resolved: ResolvedImage | None
+    remote: RemoteImage | None = None
+    source: ImageSource | None = None
+    """Of one that an image server has, whether or not it is here, too."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the image, wherever it is."""
+        if self.record is not None:
+            return self.record.fingerprint
+        if self.resolved is not None:
+            return self.resolved.manifest_digest.hex
+        return self.remote.fingerprint if self.remote is not None else ""
 
 
 class ImageService:
     """Every image of this host."""
 
     def __init__(
-        self, config: Config, database: Database, store: Store, registry: Registry, announce: Announce
+        self,
+        config: Config,
+        database: Database,
+        store: Store,
+        registry: Registry,
+        servers: ImageServers,
+        server_config: ServerConfig,
+        announce: Announce,
     ) -> None:
         self._config = config
         self._database = database
         self._store = store
         self._registry = registry
         self._announce = announce
+        self._server_config = server_config
         self._platform = Platform.host()
         self._lazy = LazyImages(self._resolve, config.images.default_registry)
+        self._remote = RemoteImages(store, servers, server_config)
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._images: dict[str, ImageRecord] = {}
         self._configs: dict[Digest, ImageConfig] = {}
         self._pinned_layers: Counter[str] = Counter()
@@ -188,6 +216,8 @@ class ImageService:
         """
         if not source.is_remote:
             return await self._find_local(source)
+        if source.is_streams:
+            return await self._find_on_server(source, refresh=refresh)
         reference = source.reference(self._config.images.default_registry)
         alias = self.aliases.exact(reference.familiar)
         if alias is not None and not refresh:
@@ -215,12 +245,65 @@ class ImageService:
             return FoundImage(known, None if known else resolved)
         raise InvalidRequestError('Cannot choose an image: source needs "alias" or "fingerprint"')
 
+    async def _find_on_server(self, source: ImageSource, *, refresh: bool) -> FoundImage:
+        """An image of an image server, which is asked unless the image is here and kept up to date."""
+        known = None if refresh else self._remote.known(source, self._images.values())
+        if known is not None:
+            return FoundImage(known, None)
+        remote = await self._remote.find(source)
+        known = self._images.get(remote.fingerprint)
+        return FoundImage(known, None, None if known else remote, source)
+
     async def _resolve(self, reference: Reference) -> ResolvedImage:
         """Ask the registry, and see that its image can be had."""
         await self._store.wake()
         resolved = await self._registry.resolve(reference, self._platform, cached=self._store.read_blob)
         self._check(resolved)
         return resolved
+
+    async def fetch(self, found: FoundImage, wanted: ImageDetails, progress: Progress) -> ImageRecord:
+        """Bring what `find` has found, and have it as `wanted`, which an image that is here already becomes as well,
+        unless an instance is all that is wanted (`cached`).
+
+        Raises what `pull` and `import_files` raise.
+        """
+        if found.remote is not None:
+            # Held by those who wait, and gone with the last of them.
+            async with self._fetching.setdefault(found.fingerprint, asyncio.Lock()):
+                if found.fingerprint not in self._images:
+                    assert found.source is not None
+                    return await self._fetch_remote(found.remote, found.source, wanted, progress)
+        elif found.resolved is not None:
+            await self.pull(found.resolved, progress)
+        if not wanted.cached:
+            await uninterrupted(self._settle(found.fingerprint, found.source, wanted))
+        return self.get(found.fingerprint)
+
+    async def fetch_for_instance(self, found: FoundImage, progress: Progress) -> ImageRecord:
+        """Bring what an instance is to be made of. What comes from an image server is cached: it expires."""
+        wanted = ImageDetails(cached=True, auto_update=self._server_config.auto_update_cached)
+        return await self.fetch(found, wanted, progress)
+
+    async def _fetch_remote(
+        self, remote: RemoteImage, source: ImageSource, wanted: ImageDetails, progress: Progress
+    ) -> ImageRecord:
+        details = dataclasses.replace(
+            wanted,
+            fingerprint=remote.fingerprint,
+            filename=wanted.filename or remote.filename,
+            # By its fingerprint it will never be another one.
+            auto_update=wanted.auto_update and not remote.fingerprint.startswith(source.name),
+            properties={**remote.properties, **wanted.properties},
+            expires_at=wanted.expires_at or remote.expires_at or None,
+            protocol=source.protocol,
+            server=remote.server,
+            reference=source.name,
+            certificate=source.certificate,
+        )
+        self.aliases.check_free(details.aliases)
+        with self.pin((), [file.digest for file in remote.files]):
+            files = await self._remote.fetch(remote, source.certificate, progress)
+            return await self.import_files(files, details)
 
     async def pull(self, resolved: ResolvedImage, progress: Progress) -> ImageRecord:
         """Fetch and unpack what is missing of an image, and record it under its reference.
@@ -365,6 +448,10 @@ class ImageService:
             created_at=_seconds(config.created),
             uploaded_at=known.uploaded_at if known else now,
             last_used_at=known.last_used_at if known else 0.0,
+            public=known.public if known else False,
+            auto_update=known.auto_update if known else False,
+            expires_at=known.expires_at if known else 0.0,
+            profiles=known.profiles if known else ("default",),
             properties={
                 "architecture": architecture,
                 "description": f"{resolved.reference.familiar} (OCI)",
@@ -434,6 +521,72 @@ class ImageService:
             await self._database.run(lambda db: table.put(db, new))
             self._images[new.fingerprint] = new
         self._announce("image-updated", f"/1.0/images/{new.fingerprint}")
+
+    async def _settle(self, fingerprint: str, source: ImageSource | None, wanted: ImageDetails) -> None:
+        """Have an image that is here be what a client wants of one that it asked for by itself."""
+        async with self._changing:
+            image = self.get(fingerprint)
+            taken = [alias for name in wanted.aliases if (alias := self.aliases.exact(name))]
+            if other := next((alias for alias in taken if alias.fingerprint != image.fingerprint), None):
+                raise ConflictError(f"Alias already exists: {other.name}")
+            check_properties(wanted.properties)
+            new = dataclasses.replace(
+                image,
+                cached=False,
+                public=image.public or wanted.public,
+                auto_update=image.auto_update or wanted.auto_update,
+                properties={**image.properties, **wanted.properties},
+                expires_at=image.expires_at if wanted.expires_at is None else wanted.expires_at,
+            )
+            if source is not None and not image.protocol:
+                # Brought by a client before; now it is known where it is to be had.
+                new = dataclasses.replace(
+                    new,
+                    protocol=source.protocol,
+                    server=source.server.rstrip("/"),
+                    reference=source.name,
+                    certificate=source.certificate,
+                )
+            aliases = [AliasRecord(name, image.fingerprint, text) for name, text in wanted.aliases.items()]
+            if new != image or aliases:
+                await self._database.run(lambda db: table.put_with_aliases(db, new, aliases))
+                self._images[new.fingerprint] = new
+                self.aliases.put(aliases)
+                await self._name_blobs()
+
+    async def supersede(self, old: str, new: str) -> None:
+        """Let an image take the place of an older one: it gets its names and settings, and the older one is deleted.
+
+        Raises NotFoundError when one of them is gone.
+        """
+        await uninterrupted(self._supersede(old, new))
+        await self.collect()
+
+    async def _supersede(self, old: str, new: str) -> None:
+        async with self._changing:
+            before, after = self.get(old), self.get(new)
+            image = dataclasses.replace(
+                after,
+                public=before.public,
+                auto_update=before.auto_update,
+                cached=before.cached and after.cached,
+                profiles=before.profiles,
+                last_used_at=max(before.last_used_at, after.last_used_at),
+            )
+            aliases = [dataclasses.replace(alias, fingerprint=new) for alias in self.aliases.of(old)]
+
+            def write(db: sqlite3.Connection) -> None:
+                table.put_with_aliases(db, image, aliases)
+                table.delete(db, old)
+
+            await self._database.run(write)
+            self._images[new] = image
+            del self._images[old]
+            self.aliases.put(aliases)
+            await self._name_blobs()
+        for alias in aliases:
+            self._announce("image-alias-updated", f"/1.0/images/aliases/{alias.name}")
+        self._announce("image-deleted", f"/1.0/images/{old}")
 
     async def delete(self, fingerprint: str) -> None:
         """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""

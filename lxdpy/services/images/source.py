@@ -6,22 +6,39 @@ from urllib.parse import urlsplit
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.oci.reference import Reference
 
+STREAMS = "simplestreams"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A local image by `fingerprint` or `alias`, or with `protocol` "oci" (or a `server`) one in a registry."""
+    """A local image by `fingerprint` or `alias`; with `protocol` "oci" (or a `server`) one in a registry; with
+    "simplestreams" one of an image server."""
 
     fingerprint: str = ""
     alias: str = ""
     server: str = ""
     protocol: str = ""
+    certificate: str = ""
+    """PEM, by which an image server is trusted instead of the system's."""
 
     @property
     def is_remote(self) -> bool:
-        """Whether it names a registry. Raises UnsupportedError for protocols other than oci."""
-        if self.protocol not in ("", "oci"):
-            raise UnsupportedError(f'Cannot fetch images by protocol "{self.protocol}": only "oci" is supported')
+        """Whether it names a registry or an image server. Raises UnsupportedError for other protocols."""
+        if self.protocol not in ("", "oci", STREAMS):
+            raise UnsupportedError(
+                f'Cannot fetch images by protocol "{self.protocol:.100}": only "oci" and "{STREAMS}" are supported'
+            )
         return bool(self.protocol or self.server)
+
+    @property
+    def is_streams(self) -> bool:
+        """Whether it names an image server. Raises UnsupportedError as `is_remote`."""
+        return self.is_remote and self.protocol == STREAMS
+
+    @property
+    def name(self) -> str:
+        """What names the image there. Clients put aliases into `fingerprint`, too, and the other way round."""
+        return self.alias or self.fingerprint
 
     def reference(self, default_registry: str) -> Reference:
         """The reference it names in a registry; `server` is the registry of names that bring none.

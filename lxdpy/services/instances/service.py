@@ -306,8 +306,7 @@ class InstanceService:
         try:
             record = image.record
             if record is None:
-                assert image.resolved is not None
-                record = await self._images.pull(image.resolved, progress)
+                record = await self._images.fetch_for_instance(image, progress)
             with (
                 self._images.pin(record.layers, record.blobs),
                 self._profiles.held(project_of(new.name), new.settings.profiles),

@@ -23,8 +23,8 @@ _OPEN_FILES = 1024
 _ADDRESS_SPACE_BYTES = 4 << 30
 
 
-def confine(directory_fd: int, max_file_bytes: int) -> None:
-    """Let this process change files below `directory_fd` alone; descriptors that are open stay good.
+def confine(directory_fd: int | None, max_file_bytes: int) -> None:
+    """Let this process change files below `directory_fd` (None: no file) alone; descriptors that are open stay good.
 
     Call it before the first thread starts: kernel rules are a thread's. Raises OSError.
     """
@@ -41,7 +41,7 @@ def confine(directory_fd: int, max_file_bytes: int) -> None:
     capabilities.keep_only(_KEPT)
 
 
-def _lock(directory_fd: int, abi: int) -> None:
+def _lock(directory_fd: int | None, abi: int) -> None:
     allowed = (
         landlock.ACCESS_FS_WRITE_FILE
         | landlock.ACCESS_FS_REMOVE_DIR
@@ -59,7 +59,8 @@ def _lock(directory_fd: int, abi: int) -> None:
     scoped = landlock.SCOPE_SIGNAL | landlock.SCOPE_ABSTRACT_UNIX_SOCKET if abi >= _ABI_SCOPE else 0
     rules = landlock.create_ruleset(allowed | refused, scoped=scoped)
     try:
-        landlock.add_path_rule(rules, directory_fd, allowed)
+        if directory_fd is not None:
+            landlock.add_path_rule(rules, directory_fd, allowed)
         landlock.restrict_self(rules)
     finally:
         os.close(rules)

@@ -121,7 +121,7 @@ class Fetch:
         raise failure or RegistryError(f"Cannot fetch blob {self._digest}: there is no endpoint that has it")
 
     def _fetch_from(self, endpoint: BlobEndpoint) -> None:
-        context = ssl_context(endpoint)
+        context = ssl_context(endpoint, endpoint.ca_data)
         attempt = 1
         renewed = False
         while True:

@@ -1,4 +1,4 @@
-"""The jobs of a layer worker: unpack a blob (fetching it meanwhile), fit a layer onto those below; LXD images.
+"""The jobs of a layer worker: unpack a blob (fetching it meanwhile), fit a layer onto those below; fetch; LXD images.
 
     DIRECTORY/fs             the layer
               deferred.json  what the first job left to the second
@@ -23,7 +23,7 @@ from typing import Any
 
 from lxdpy import errors
 from lxdpy.drivers.base import BlobEndpoint
-from lxdpy.drivers.store.messages import Done, FitRequest, ImageRequest, PackRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FetchRequest, FitRequest, ImageRequest, PackRequest, UnpackRequest
 from lxdpy.errors import DigestMismatchError, LayerError, LxdpyError, NoSpaceError, WorkerError
 from lxdpy.workers.layers.confine import confine
 from lxdpy.workers.layers.feed import Feed
@@ -53,6 +53,8 @@ def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
     try:
         if message["job"] == "unpack":
             unpack(UnpackRequest.decode(message), channel)
+        elif message["job"] == "fetch":
+            fetch_blob(FetchRequest.decode(message), channel)
         elif message["job"] == "image":
             image(ImageRequest.decode(message), channel)
         elif message["job"] == "pack":
@@ -76,13 +78,10 @@ def unpack(request: UnpackRequest, channel: Channel) -> None:
     directory_fd = os.open(request.directory, _DIRECTORY)
     root_fd = os.open("fs", _DIRECTORY, dir_fd=directory_fd)
     if request.endpoints:
-        blob_fd = os.open(request.blob, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        blob_fd, available = _open_partial(request.blob, request.size)
     else:
         blob_fd = os.open(request.blob, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    available = os.fstat(blob_fd).st_size
-    if available > request.size and request.endpoints:
-        os.ftruncate(blob_fd, 0)
-        available = 0
+        available = os.fstat(blob_fd).st_size
     confine(directory_fd, max(request.max_bytes, request.size))
 
     daemon = _Daemon(channel)
@@ -115,6 +114,16 @@ def unpack(request: UnpackRequest, channel: Channel) -> None:
     daemon.done(
         Done(unpacked.entries, unpacked.size_bytes, bool(unpacked.deferred), tuple(unpacked.warnings)),
     )
+
+
+def _open_partial(path: str, size: int) -> tuple[int, int]:
+    """A blob's file, to go on with, and how many bytes are there."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    available = os.fstat(fd).st_size
+    if available > size:
+        os.ftruncate(fd, 0)
+        available = 0
+    return fd, available
 
 
 def _fetch(fetch: Fetch, feed: Feed, endpoints: Sequence[BlobEndpoint], daemon: _Daemon) -> None:
@@ -207,6 +216,28 @@ class _Daemon:
         if not isinstance(kind, type) or not issubclass(kind, LxdpyError):
             kind = WorkerError
         raise kind(str(answer.get("message")))
+
+
+# ----------------------------------------------------------------- fetch
+
+
+def fetch_blob(request: FetchRequest, channel: Channel) -> None:
+    """Fetch what is missing of the blob, and verify it."""
+    fd, available = _open_partial(request.blob, request.size)
+    confine(None, request.size)
+    daemon = _Daemon(channel)
+    threading.Thread(target=daemon.listen, daemon=True).start()
+    Fetch(
+        Feed(fd, available),
+        request.digest,
+        request.size,
+        renew=daemon.renew,
+        progress=daemon.progress,
+        idle_timeout_s=request.idle_timeout_s,
+    ).run(request.endpoints)
+    # Its name says what it holds, and a power cut would make that a lie that nobody looks through for long.
+    os.fsync(fd)
+    daemon.done(Done(0, request.size, deferred=False))
 
 
 # ------------------------------------------------------------------- fit

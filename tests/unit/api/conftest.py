@@ -26,6 +26,7 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
                 async with serve(
                     tmp_path,
                     images=host.images,
+                    upkeep=host.upkeep,
                     instances=host.instances,
                     networks=host.networks,
                     storage=host.storage,

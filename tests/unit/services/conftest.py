@@ -10,7 +10,7 @@ import pytest
 from lxdpy.config import Config
 from lxdpy.db.connection import Database
 from lxdpy.services import architectures
-from lxdpy.services.images import ImageService
+from lxdpy.services.images import ImageService, ImageUpkeep
 from lxdpy.services.instances import InstanceService, Profiles
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import ProjectService
@@ -18,6 +18,7 @@ from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.storage import StorageService
 from tests.fakes.drivers import (
     FakeContainers,
+    FakeImageServers,
     FakeLeaseServer,
     FakeNetworkHost,
     FakeProbe,
@@ -41,7 +42,9 @@ class Host:
     renderer: FakeRenderer
     server_config: ServerConfig
     lease_server: FakeLeaseServer
+    servers: FakeImageServers
     images: ImageService
+    upkeep: ImageUpkeep
     networks: NetworkService
     storage: StorageService
     projects: ProjectService
@@ -51,9 +54,17 @@ class Host:
     events: list[tuple[str, str]]
 
 
-async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, containers: FakeContainers) -> Host:
+async def build(
+    state_dir: Path,
+    *,
+    store: FakeStore,
+    registry: FakeRegistry,
+    containers: FakeContainers,
+    servers: FakeImageServers | None = None,
+) -> Host:
     """Services as the daemon builds them."""
     config = Config(state_dir=state_dir)
+    servers = servers or FakeImageServers()
     database = Database(state_dir / "lxdpy.db")
     events: list[tuple[str, str]] = []
 
@@ -62,10 +73,10 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
 
     server_config = ServerConfig(database, announce, architectures.of_host())
     network_host, lease_server = FakeNetworkHost(), FakeLeaseServer()
-    images = ImageService(config, database, store, registry, announce)
     projects = ProjectService(database, announce)
     profiles = Profiles(database, projects, announce, config.network.bridge)
     networks = NetworkService(config, database, network_host, lease_server, announce)
+    images = ImageService(config, database, store, registry, servers, server_config, announce)
     renderer = FakeRenderer()
     trees = FakeTrees()
     storage = StorageService(config, database, trees, projects, announce)
@@ -100,7 +111,9 @@ async def build(state_dir: Path, *, store: FakeStore, registry: FakeRegistry, co
         renderer,
         server_config,
         lease_server,
+        servers,
         images,
+        ImageUpkeep(images, server_config),
         networks,
         storage,
         projects,
@@ -118,10 +131,11 @@ Scenario = Callable[[Host], Awaitable[None]]
 def play(tmp_path: Path) -> Callable[..., None]:
     """Run scenarios one after the other, each on a new daemon over the same disk and the same containers."""
     store, registry, containers = FakeStore(), FakeRegistry(), FakeContainers()
+    servers = FakeImageServers()
 
     def run(*scenarios: Scenario) -> None:
         async def one(scenario: Scenario) -> None:
-            host = await build(tmp_path, store=store, registry=registry, containers=containers)
+            host = await build(tmp_path, store=store, registry=registry, containers=containers, servers=servers)
             try:
                 await scenario(host)
             finally:

@@ -2,7 +2,7 @@ import pytest
 
 from lxdpy.drivers.base import Compression
 from lxdpy.errors import InvalidRequestError, UnsupportedError
-from lxdpy.services.images.compression import parse
+from lxdpy.services.compression import parse
 
 
 @pytest.mark.parametrize(
