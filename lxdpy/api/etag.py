@@ -22,4 +22,4 @@ def check_if_match(request: Request, value: object) -> None:
     current = etag(value)
     wanted = [entry.strip().removeprefix("W/").strip('"') for entry in header.split(",")]
     if "*" not in wanted and current.strip('"') not in wanted:
-        raise PreconditionFailedError(f"ETag doesn't match: {header} vs {current}")
+        raise PreconditionFailedError(f"ETag doesn't match: {current[1:-1]} vs {header}")

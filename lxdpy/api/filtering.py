@@ -1,14 +1,16 @@
 """`filter=` of lists: `status eq running and not config.limits.cpu eq 2 or name ne "a b"`.
 
 Evaluated from left to right without precedence, and without regard to case, as LXD does. A field is a path of keys
-into the object; a key may itself hold dots, as those of `config` do.
+into the object; a key may itself hold dots, as those of `config` do. A value is a pattern (`api.patterns`) that has to
+match as a whole. Fields that an object does not have, or that are maps or lists, equal nothing.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lxdpy.api.patterns import compile_pattern
 from lxdpy.errors import InvalidRequestError
 
 Item = TypeVar("Item", bound=Mapping[str, object])
@@ -19,7 +21,7 @@ class Clause:
     """One comparison, and how it joins what is left of it."""
 
     field: str
-    value: str
+    matching: Callable[[str], bool]
     equal: bool
     negated: bool
     alternative: bool
@@ -28,7 +30,7 @@ class Clause:
     def matches(self, item: Mapping[str, object]) -> bool:
         """Whether `item` satisfies this clause alone."""
         found = _lookup(item, self.field)
-        same = found is not None and _text(found).casefold() == self.value.casefold()
+        same = isinstance(found, str | int | float) and self.matching(_text(found))
         return (same == self.equal) != self.negated
 
 
@@ -37,7 +39,9 @@ def parse(text: str | None) -> tuple[Clause, ...]:
     if not text or not text.strip():
         return ()
     try:
-        words = shlex.split(text)
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+        lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+        words = list(lexer)
     except ValueError as exc:
         raise InvalidRequestError(f'Invalid filter "{text}": {exc}') from exc
     clauses = []
@@ -47,7 +51,7 @@ def parse(text: str | None) -> tuple[Clause, ...]:
         words = words[1:] if negated else words
         if len(words) < 3 or words[1].lower() not in ("eq", "ne"):
             raise InvalidRequestError(f'Invalid filter "{text}": expected FIELD eq|ne VALUE')
-        clauses.append(Clause(words[0], words[2], words[1].lower() == "eq", negated, alternative))
+        clauses.append(Clause(words[0], compile_pattern(words[2]), words[1].lower() == "eq", negated, alternative))
         words = words[3:]
         if not words:
             break
@@ -85,7 +89,7 @@ def _lookup(value: object, path: str) -> object:
     return None
 
 
-def _text(value: object) -> str:
+def _text(value: str | float) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
