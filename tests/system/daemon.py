@@ -80,13 +80,14 @@ class Daemon:
     def _empty(self) -> None:
         if self.process is None:
             self.start()
-        for url in self.get("/1.0/instances"):
+        for path in self.get("/1.0/instances?all-projects=true"):
+            url, question, query = path.partition("?")
             # Some are stopped already, and ephemeral ones go by themselves.
             with suppress(Failed):
-                self.wait(self.put(f"{url}/state", {"action": "stop", "force": True}))
+                self.wait(self.put(f"{url}/state{question}{query}", {"action": "stop", "force": True}))
             with suppress(Failed):
-                self.wait(self.request("DELETE", url))
-        assert self.get("/1.0/instances") == []
+                self.wait(self.request("DELETE", path))
+        assert self.get("/1.0/instances?all-projects=true") == []
         for network in self.get("/1.0/networks?recursion=1"):
             if network["managed"]:
                 self.request("DELETE", f"/1.0/networks/{network['name']}")
@@ -196,7 +197,7 @@ class Daemon:
 
     def wait(self, envelope: Json) -> Json:
         """Wait for the operation that a request began; its object. Raises Failed."""
-        operation: Json = self.get(f"{envelope['operation']}/wait?timeout=100")
+        operation: Json = self.get(f"{envelope['operation'].partition('?')[0]}/wait?timeout=100")
         if operation["status_code"] != 200:
             raise Failed((operation["metadata"] or {}).get("error_code", 0), operation["err"])
         return operation

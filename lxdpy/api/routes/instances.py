@@ -125,9 +125,10 @@ async def put_instance(request: Request) -> Response:
         await found.instances.update(name, wanted)
 
     # Refused at once; and again when the operation's turn comes, should another change have come between.
-    wanted(found.instances.get(name))
+    current = wanted(found.instances.get(name))
     if asked.restore:
         return _restore(found, name, asked.restore.removeprefix(f"{plain_name(name)}/"))
+    found.instances.check_update(name, current)
     return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))
 
 

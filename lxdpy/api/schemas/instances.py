@@ -259,15 +259,26 @@ def image_source(body: InstanceSource) -> ImageSource:
 
 
 def settings(body: InstancesPost | InstancePut) -> InstanceSettings:
-    """The writable part as a whole; what is absent takes its default."""
+    """The writable part as a whole; what is absent is empty, and of a new instance its default."""
+    default = ("default",) if isinstance(body, InstancesPost) else ()
     return InstanceSettings(
         architecture=body.architecture or "",
         description=body.description or "",
         ephemeral=bool(body.ephemeral),
-        config=body.config or {},
-        devices=body.devices or {},
-        profiles=("default",) if body.profiles is None else tuple(body.profiles),
+        config=with_values(body.config or {}),
+        devices=devices_with_values(body.devices or {}),
+        profiles=default if body.profiles is None else tuple(body.profiles),
     )
+
+
+def with_values(config: Mapping[str, str]) -> dict[str, str]:
+    """A configuration without the keys that an empty value removes; a variable of the environment may be empty."""
+    return {key: value for key, value in config.items() if value or key.startswith("environment.")}
+
+
+def devices_with_values(devices: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Devices without the keys that an empty value removes."""
+    return {name: {key: value for key, value in device.items() if value} for name, device in devices.items()}
 
 
 def patched(current: InstanceModel, body: InstancePatch) -> InstanceSettings:
@@ -276,11 +287,11 @@ def patched(current: InstanceModel, body: InstancePatch) -> InstanceSettings:
     devices = {**record.devices, **(body.devices or {})}
     config = {**record.config, **(body.config or {})}
     return InstanceSettings(
-        architecture=record.architecture,
+        architecture=body.architecture or "",
         description=record.description if body.description is None else body.description,
         ephemeral=record.ephemeral if body.ephemeral is None else body.ephemeral,
-        config={key: value for key, value in config.items() if value or key.startswith("environment.")},
-        devices={name: device for name, device in devices.items() if device},
+        config=with_values(config),
+        devices={name: device for name, device in devices_with_values(devices).items() if device},
         profiles=record.profiles if body.profiles is None else tuple(body.profiles),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, Field
 
-from lxdpy.api.schemas.instances import Lenient, Texts
+from lxdpy.api.schemas.instances import Lenient, Texts, devices_with_values, with_values
 from lxdpy.db.profiles import ProfileRecord
 from lxdpy.project import instance_url
 from lxdpy.services.instances import ProfileSettings
@@ -46,8 +46,9 @@ class ProfilePost(Lenient):
 
 def settings(body: ProfilePut) -> ProfileSettings:
     """The writable part as a whole; what is absent is empty."""
-    config = {key: value for key, value in (body.config or {}).items() if value or key.startswith("environment.")}
-    return ProfileSettings(body.description or "", config, body.devices or {})
+    return ProfileSettings(
+        body.description or "", with_values(body.config or {}), devices_with_values(body.devices or {})
+    )
 
 
 def patched(current: ProfileRecord, body: ProfilePatch) -> ProfileSettings:
@@ -56,8 +57,8 @@ def patched(current: ProfileRecord, body: ProfilePatch) -> ProfileSettings:
     devices = {**current.devices, **(body.devices or {})}
     return ProfileSettings(
         description=current.description if body.description is None else body.description,
-        config={key: value for key, value in config.items() if value or key.startswith("environment.")},
-        devices={name: device for name, device in devices.items() if device},
+        config=with_values(config),
+        devices={name: device for name, device in devices_with_values(devices).items() if device},
     )
 
 

@@ -21,10 +21,11 @@ from lxdpy.services.events import Announce
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
 from lxdpy.services.instances.life import Life
 from lxdpy.services.instances.model import NewCopy
-from lxdpy.services.instances.roster import POWER, Roster, is_host_name
+from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots, find
 from lxdpy.services.instances.templates import APPLY, new_instance_id
+from lxdpy.services.instances.volatile import POWER, is_host_name
 from lxdpy.services.uninterrupted import uninterrupted
 
 _UUID = "volatile.uuid"

@@ -30,9 +30,10 @@ from lxdpy.services.images import ImageService
 from lxdpy.services.instances import nics, settings
 from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.limits import limits
-from lxdpy.services.instances.roster import POWER, Roster, is_host_name
+from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.templates import APPLY, Templates
+from lxdpy.services.instances.volatile import POWER, is_host_name
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.networks import files as network_files
 from lxdpy.services.uninterrupted import uninterrupted

@@ -12,16 +12,15 @@ from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.errors import ConflictError, LxdpyError, NotFoundError
-from lxdpy.project import plain_name
+from lxdpy.project import plain_name, split
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances.process import Process, image_defaults, process, system
 from lxdpy.services.instances.profiles import Profiles, ProfileUsers, Write
 from lxdpy.services.instances.runtime import Runtime
+from lxdpy.services.instances.volatile import POWER
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
-
-POWER = "volatile.last_state.power"
 
 Snapshots = tuple[SnapshotRecord, ...]
 
@@ -170,7 +169,7 @@ class _ProfileUsers(ProfileUsers):
 
     def names(self, owner: str, profile: str) -> list[str]:
         """As `ProfileUsers.names`."""
-        return sorted(runtime.record.name for runtime in self._with(owner, profile))
+        return sorted((runtime.record.name for runtime in self._with(owner, profile)), key=split)
 
     def changed(self, owner: str, profile: str) -> None:
         """As `ProfileUsers.changed`."""
@@ -225,13 +224,3 @@ class _ProfileUsers(ProfileUsers):
 def _with_profile_renamed(record: InstanceRecord, profile: str, new_name: str) -> InstanceRecord:
     profiles = tuple(new_name if name == profile else name for name in record.profiles)
     return dataclasses.replace(record, profiles=profiles)
-
-
-def is_host_name(key: str) -> bool:
-    """Whether a configuration key names the host's end of a NIC, which is for the daemon alone to say."""
-    return key.startswith("volatile.") and key.endswith(".host_name")
-
-
-def is_hwaddr(key: str) -> bool:
-    """Whether a configuration key is a NIC's address, made at its first start."""
-    return key.startswith("volatile.") and key.endswith(".hwaddr")

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lxdpy.config import Config
@@ -39,10 +39,11 @@ from lxdpy.services.instances.model import Action, Instance, InstanceSettings, I
 from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.publish import Publisher
-from lxdpy.services.instances.roster import POWER, Roster, is_host_name, is_hwaddr
+from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots
 from lxdpy.services.instances.templates import APPLY, Templates, instance_id_for, new_instance_id
+from lxdpy.services.instances.volatile import POWER, is_host_name, merged
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import Feature, ProjectService
 from lxdpy.services.storage import Holding, StorageService, User
@@ -137,8 +138,8 @@ class InstanceService:
     # ---- reading
 
     def names(self, project: str | None = None) -> list[str]:
-        """Names of the instances of one project, or of all."""
-        return sorted(name for name in self._runtimes if project is None or project_of(name) == project)
+        """Names of the instances of one project, or of all, project by project."""
+        return sorted((name for name in self._runtimes if project is None or project_of(name) == project), key=split)
 
     def get(self, name: str) -> Instance:
         """One instance. Raises NotFoundError."""
@@ -275,12 +276,6 @@ class InstanceService:
         project = project_of(new.name)
         self._check(project, new.settings.config, new.settings.devices, new.settings.profiles)
         return dataclasses.replace(new, name=self._reserve(new.name))
-
-    def _check(self, project: str, config: Mapping[str, str], devices: Devices, profiles: Iterable[str]) -> None:
-        settings.check_config(config)
-        settings.check_devices(devices)
-        for profile in profiles:
-            self._profiles.get(project, profile)
 
     def _reserve(self, wanted: str) -> str:
         project, plain = split(wanted)
@@ -450,12 +445,11 @@ class InstanceService:
         """
         async with self._roster.held(name) as runtime:
             new = wanted(self.get(name))
-            settings.check_config(new.config, system=runtime.is_system)
-            settings.check_devices(new.devices)
+            self._check_change(runtime, new)
             project = runtime.record.project
             with self._profiles.held(project, new.profiles):
                 expanded, devices = self._profiles.expand(project, new.profiles, new.config, new.devices)
-                async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as volatile:
+                async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as changes:
                     running = runtime.container is not None
                     await self._roster.change(
                         runtime,
@@ -464,8 +458,8 @@ class InstanceService:
                             description=new.description,
                             ephemeral=new.ephemeral,
                             config=_merged(
-                                _daemons_own(record.config, running=running, given=new.config),
-                                {**volatile, **instance_id_for(record.config, new.config)},
+                                merged(record.config, running=running, given=new.config),
+                                {**changes, **instance_id_for(record.config, new.config)},
                             ),
                             devices=new.devices,
                             profiles=new.profiles,
@@ -483,6 +477,36 @@ class InstanceService:
                         runtime,
                         lambda record: dataclasses.replace(record, config=_merged(record.config, volatile)),
                     )
+
+    def check_update(self, name: str, new: InstanceSettings) -> None:
+        """Raises what `update` would for these settings."""
+        self._check_change(self._roster.get(name), new)
+
+    def _check_change(self, runtime: Runtime, new: InstanceSettings) -> None:
+        record = runtime.record
+        if new.architecture not in ("", record.architecture):
+            raise InvalidRequestError(
+                f'Cannot change the architecture of instance "{record.plain_name}" from {record.architecture} to '
+                f"{new.architecture:.50}: its root file system stays what it is"
+            )
+        self._check(record.project, new.config, new.devices, new.profiles, system=runtime.is_system)
+
+    def _check(
+        self,
+        project: str,
+        config: Mapping[str, str],
+        devices: Devices,
+        profiles: Sequence[str],
+        *,
+        system: bool = False,
+    ) -> None:
+        """Raises InvalidRequestError, UnsupportedError for what can't be, NotFoundError for an unknown profile."""
+        settings.check_config(config, system=system)
+        settings.check_devices(devices)
+        for profile in profiles:
+            self._profiles.get(project, profile)
+        if len(set(profiles)) < len(profiles):
+            raise InvalidRequestError("Duplicate profile found in request")
 
     # ---- life
 
@@ -591,11 +615,3 @@ def _read(db: sqlite3.Connection) -> list[Runtime]:
             table.put(db, record)
         runtimes.append(Runtime(record, tuple(snapshots.get(record.name, ()))))
     return runtimes
-
-
-def _daemons_own(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:
-    """A configuration as a client gives it, with the keys that the daemon may have changed since the client read it."""
-    kept = {key: value for key, value in current.items() if key == POWER or is_host_name(key)}
-    if running:
-        given = {key: value for key, value in current.items() if is_hwaddr(key)} | dict(given)
-    return {key: value for key, value in given.items() if not is_host_name(key)} | kept

@@ -27,8 +27,7 @@ from collections.abc import Callable, Mapping
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.booleans import parse_bool as parse_bool
-from lxdpy.services.instances import expiry, limits, schedule
-from lxdpy.services.instances.templates import APPLY, TRIGGERS
+from lxdpy.services.instances import expiry, limits, schedule, volatile
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")
@@ -127,7 +126,7 @@ def check_config(config: Mapping[str, str], *, system: bool = False) -> None:
         if key.startswith(_FREE) or key in _CLOUD_INIT:
             continue
         if key.startswith("volatile."):
-            _check_volatile(key, value)
+            volatile.check(key, value)
             continue
         if "\n" in value or "\r" in value:
             raise InvalidRequestError(f"Invalid config: line break in the value of {key!r:.100}")
@@ -143,17 +142,6 @@ def check_config(config: Mapping[str, str], *, system: bool = False) -> None:
                 check(value)
             except (InvalidRequestError, ValueError) as exc:
                 raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key}: {exc}") from exc
-
-
-def _check_volatile(key: str, value: str) -> None:
-    """What the daemon wrote comes back from clients: addresses and names of links reach the kernel."""
-    if key == APPLY and value not in ("", *TRIGGERS):
-        raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key}: expected {', '.join(TRIGGERS)}")
-    if value and (
-        (key.endswith(".hwaddr") and not _MAC.match(value))
-        or (key.endswith(".host_name") and not _INTERFACE.match(value))
-    ):
-        raise InvalidRequestError(f"Invalid config: value {value!r:.200} of {key[:200]}")
 
 
 def check_devices(devices: Devices) -> None:

@@ -30,9 +30,10 @@ from lxdpy.services.instances.directory import InstanceDirectories, new_rw
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Snapshot
 from lxdpy.services.instances.profiles import Profiles
-from lxdpy.services.instances.roster import POWER, Roster, is_host_name
+from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.settings import parse_bool
+from lxdpy.services.instances.volatile import POWER, is_host_name
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)

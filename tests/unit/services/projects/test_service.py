@@ -97,7 +97,7 @@ def test_two_projects_have_instances_of_one_name(play: Play) -> None:
             await make_instance(host, "nope_web")
         assert host.instances.names("default") == ["web"]
         assert host.instances.names("p1") == ["p1_web"]
-        assert host.instances.names() == ["p1_web", "web"]
+        assert host.instances.names() == ["web", "p1_web"]
         record = host.instances.get("p1_web").record
         assert (record.project, record.plain_name) == ("p1", "web")
         assert ("instance-created", "/1.0/instances/web?project=p1") in host.events
@@ -177,7 +177,7 @@ def test_profiles_of_a_projects_own(play: Play) -> None:
         await make_instance(host, "shared_web", profiles=("default", "y"))
         await make_instance(host, "web", profiles=("y",))
         await make_instance(host, "own_web", profiles=("x",))
-        assert host.profiles.used_by(host.profiles.get("default", "y")) == ["shared_web", "web"]
+        assert host.profiles.used_by(host.profiles.get("default", "y")) == ["web", "shared_web"]
         assert host.profiles.used_by(host.profiles.get("own", "x")) == ["own_web"]
 
     async def later(host: Host) -> None:
