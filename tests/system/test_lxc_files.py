@@ -4,6 +4,7 @@ import dataclasses
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
-import pylxd
 import pytest
 from example_registry import ExampleRegistry
 
@@ -163,9 +163,9 @@ def test_links_come_back_as_they_were(daemon: Daemon, lxc: Lxc, tmp_path: Path) 
     )
 
 
-@pytest.mark.parametrize("name", ["c1", "off"])
-def test_a_tree_of_two_thousand_files(daemon: Daemon, lxc: Lxc, tmp_path: Path, name: str) -> None:
-    trees.build(tmp_path / "tree", 2000)
+@pytest.mark.parametrize(("name", "count"), [("c1", 2000), ("off", 200)])
+def test_a_large_tree(daemon: Daemon, lxc: Lxc, tmp_path: Path, name: str, count: int) -> None:
+    trees.build(tmp_path / "tree", count)
     wanted = trees.look(tmp_path / "tree")
     lxc.ok("file", "push", "--quiet", "-r", str(tmp_path / "tree"), f"{name}/root")
     there = tree_of(daemon, name, "/root/tree")
@@ -268,28 +268,41 @@ def test_append_and_modify(daemon: Daemon) -> None:
     assert owner(daemon, "c1", "/root/dir") == ("0", "9", "0700")
 
 
-@pytest.mark.filterwarnings("ignore:Attempted to set unknown attribute:UserWarning")
+PYLXD = """
+import sys
+from pathlib import Path
+import pylxd
+files = pylxd.Client(endpoint=sys.argv[1]).instances.get("c1").files
+assert files.delete_available()
+files.put("/root/p", "text", mode=0o640, uid=3, gid=4)
+assert files.get("/root/p") == b"text"
+files.mk_dir("/root/made", mode=0o711)
+tree = Path(sys.argv[2], "tree")
+(tree / "sub").mkdir(parents=True)
+(tree / "sub/file").write_text("content")
+(tree / "sub/file").chmod(0o604)
+files.recursive_put(str(tree), "/root/put", mode=True)
+files.recursive_get("/root/put", sys.argv[2] + "/got")
+assert Path(sys.argv[2], "got/sub/file").read_text() == "content"
+files.put("/root/gone", b"")
+files.delete("/root/gone")
+try:
+    files.get("/root/gone")
+except pylxd.exceptions.NotFound:
+    pass
+else:
+    raise AssertionError("it was found")
+"""
+
+
 def test_pylxd(daemon: Daemon, tmp_path: Path) -> None:
-    client = pylxd.Client(endpoint=str(daemon.socket))
-    instance = client.instances.get("c1")
-    assert instance.files.delete_available()
-    instance.files.put("/root/p", "text", mode=0o640, uid=3, gid=4)
-    assert instance.files.get("/root/p") == b"text"
+    # In a process of its own: it warns, and leaves sockets open.
+    command = (sys.executable, "-c", PYLXD, str(daemon.socket), str(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
     assert owner(daemon, "c1", "/root/p") == ("3", "4", "0640")
-    instance.files.mk_dir("/root/made", mode=0o711)
     assert owner(daemon, "c1", "/root/made") == ("0", "0", "0711")
-    tree = tmp_path / "tree"
-    (tree / "sub").mkdir(parents=True)
-    (tree / "sub/file").write_text("content")
-    (tree / "sub/file").chmod(0o604)
-    instance.files.recursive_put(str(tree), "/root/put", mode=True)
     assert owner(daemon, "c1", "/root/put/sub/file") == ("0", "0", "0604")
-    instance.files.recursive_get("/root/put", str(tmp_path / "got"))
-    assert (tmp_path / "got/sub/file").read_text() == "content"
-    instance.files.delete("/root/p")
-    with pytest.raises(pylxd.exceptions.NotFound):
-        instance.files.get("/root/p")
-    client.api.session.close()
 
 
 _BUSY = 'Cannot delete "{}": Device or resource busy'

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lxdpy.drivers.base import FileAttributes, FileKind, FileSession, FileStatus
 from lxdpy.errors import InvalidRequestError, NoSpaceError, WorkerError
-from lxdpy.project import instance_url
+from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.instances.access import FileAccess, Transfer
 from lxdpy.services.instances.roster import Roster
@@ -64,7 +64,7 @@ class InstanceFiles:
             found = await session.open(_checked(path))
             data = None
             if found.fd is not None:
-                data = access.transfer(found.fd, f'reading "{path}" of instance "{name}"')
+                data = access.transfer(found.fd, f'reading "{path}" of instance "{plain_name(name)}"')
         self._tell("retrieved", name, path)
         return InstanceFile(found.status, data, found.names, found.target)
 
@@ -92,7 +92,7 @@ class InstanceFiles:
         attributes = new.attributes
         async with self._using(name, attributes) as (access, session):
             written = await session.write(_checked(path), attributes, append=new.append)
-            transfer = access.transfer(written.fd, f'writing "{path}" of instance "{name}"')
+            transfer = access.transfer(written.fd, f'writing "{path}" of instance "{plain_name(name)}"')
         try:
             async for part in _large(body):
                 await transfer.write(part)
@@ -101,7 +101,7 @@ class InstanceFiles:
             await transfer.finish(attributes.mode if special and changed else None, attributes.modified_ns)
         except OSError as exc:
             kind = NoSpaceError if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else WorkerError
-            raise kind(f'Cannot write "{path}" of instance "{name}": {exc.strerror}') from exc
+            raise kind(f'Cannot write "{path}" of instance "{plain_name(name)}": {exc.strerror}') from exc
         finally:
             await transfer.close()
 
@@ -128,7 +128,7 @@ class InstanceFiles:
         for number in (attributes.uid, attributes.gid):
             if size is not None and number is not None and number >= size:
                 raise InvalidRequestError(
-                    f'Cannot give a file of instance "{runtime.record.name}" to id {number}: '
+                    f'Cannot give a file of instance "{plain_name(runtime.record.name)}" to id {number}: '
                     f"its id map ends at {size - 1}"
                 )
 
