@@ -20,6 +20,7 @@ LXD_EXTENSIONS = (
     "event_project",
     "image_compression_algorithm",
     "image_create_aliases",
+    "image_profiles",
     "image_types",
     "image_create_aliases",
     "image_copy_profile",

@@ -70,7 +70,7 @@ class InstancesPost(Lenient):
     stateful: bool | None = None
     config: Texts | None = None
     devices: dict[str, Texts] | None = None
-    profiles: list[str] | None = Field(None, description='absent: ["default"]')
+    profiles: list[str] | None = Field(None, description="absent: those that its image names")
     start: bool | None = Field(None, description="start it once it is made")
 
 
@@ -204,6 +204,7 @@ def new_instance(body: InstancesPost, project: str) -> NewInstance:
         source=image_source(body.source),
         settings=settings(body),
         start=bool(body.start),
+        image_profiles=body.profiles is None,
     )
 
 

@@ -448,11 +448,14 @@ class ImageService:
             created_at=_seconds(config.created),
             uploaded_at=known.uploaded_at if known else now,
             last_used_at=known.last_used_at if known else 0.0,
+            # What clients have changed of it stays.
             public=known.public if known else False,
             auto_update=known.auto_update if known else False,
             expires_at=known.expires_at if known else 0.0,
             profiles=known.profiles if known else ("default",),
-            properties={
+            properties=known.properties
+            if known
+            else {
                 "architecture": architecture,
                 "description": f"{resolved.reference.familiar} (OCI)",
                 "id": resolved.reference.familiar,

@@ -81,6 +81,8 @@ class NewInstance:
     source: ImageSource
     settings: InstanceSettings
     start: bool = False
+    image_profiles: bool = False
+    """Its profiles are those that its image names, and not what `settings` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from lxdpy.config import Config
 from lxdpy.db import instances as table
 from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
-from lxdpy.db.images import ImageRecord
+from lxdpy.db.images import ImageKind, ImageRecord
 from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store, is_upper_layer
@@ -302,6 +302,10 @@ class InstanceService:
             record = image.record
             if record is None:
                 record = await self._images.fetch_for_instance(image, progress)
+            new = self._with_profiles(new, record)
+            if record.kind is ImageKind.LXD:
+                # Its metadata is beside its layer.
+                await self._images.ensure_layers(record)
             with (
                 self._images.pin(record.layers, record.blobs),
                 self._profiles.held(project_of(new.name), new.settings.profiles),
@@ -315,6 +319,14 @@ class InstanceService:
             raise
         finally:
             self.unreserve(new.name)
+
+    def _with_profiles(self, new: NewInstance, image: ImageRecord) -> NewInstance:
+        """The request with the profiles that its image names, if they are not its own. Raises NotFoundError."""
+        if not new.image_profiles:
+            return new
+        for profile in image.profiles:
+            self._profiles.get(project_of(new.name), profile)
+        return dataclasses.replace(new, settings=dataclasses.replace(new.settings, profiles=image.profiles))
 
     async def _create(self, new: NewInstance, image: ImageRecord) -> None:
         wanted = new.settings

@@ -7,7 +7,7 @@ import pytest
 from lxdpy.drivers.base import ExitStatus
 from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, WorkerError
 from lxdpy.progress import NoProgress
-from lxdpy.services.images import ImageSource
+from lxdpy.services.images import ImageSettings, ImageSource
 from lxdpy.services.instances import Action, InstanceSettings, InstanceStatus, NewInstance, Stop
 from tests.fakes.drivers import FakeContainer, image_documents
 from tests.unit.services.conftest import Host
@@ -25,6 +25,28 @@ async def create(host: Host, name: str = "web", *, start: bool = True, **setting
     wanted = host.instances.reserve(wanted)
     await host.instances.create(replace(wanted, start=start), await host.images.find(APP), NoProgress())
     return host.containers.started[-1] if start else None
+
+
+def test_without_profiles_of_its_own_it_has_those_of_its_image(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await create(host, start=False)
+        (image,) = host.images.all()
+        await host.images.update(image.fingerprint, lambda _: ImageSettings(profiles=()))
+        for name, image_profiles, expected in (("one", True, ()), ("two", False, ("default",))):
+            wanted = host.instances.reserve(NewInstance(name, APP, InstanceSettings(), image_profiles=image_profiles))
+            await host.instances.create(wanted, await host.images.find(APP), NoProgress())
+            assert host.instances.get(name).record.profiles == expected
+        await host.images.update(image.fingerprint, lambda _: ImageSettings(profiles=("gone",)))
+        wanted = host.instances.reserve(NewInstance("three", APP, InstanceSettings(), image_profiles=True))
+        with pytest.raises(NotFoundError):
+            await host.instances.create(wanted, await host.images.find(APP), NoProgress())
+        assert "three" not in host.instances.names()
+        # Pulled again, it is as clients have changed it.
+        found = await host.images.find(APP, refresh=True)
+        assert found.resolved is not None
+        assert (await host.images.pull(found.resolved, NoProgress())).profiles == ("gone",)
+
+    play(scenario)
 
 
 def test_create_start_stop_delete(play: Play) -> None:
