@@ -58,6 +58,8 @@ LXD_EXTENSIONS = (
     "warnings",
     "instance_oci",
     "instance_create_start",
+    "container_copy_project",
+    "instance_project_move",
     "container_only_migration",
     "container_incremental_copy",
     "instance_allow_inconsistent_copy",

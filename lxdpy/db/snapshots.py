@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from lxdpy.db import instances
 from lxdpy.db.instances import InstanceRecord
@@ -18,7 +19,11 @@ class SnapshotRecord:
     expires_at: float
     """0: never."""
     taken: InstanceRecord
-    """Its layers are the whole of its root file system; name and `rw` say nothing."""
+    """Its layers are the whole of its root file system; it has no `rw`, and its name is always the instance's."""
+
+    def of(self, instance: str) -> Self:
+        """The same snapshot of an instance by another name."""
+        return replace(self, instance=instance, taken=replace(self.taken, name=instance))
 
 
 def load(connection: sqlite3.Connection) -> list[SnapshotRecord]:
@@ -29,7 +34,8 @@ def load(connection: sqlite3.Connection) -> list[SnapshotRecord]:
             row["name"],
             row["created_at"],
             row["expires_at"],
-            instances.from_row(json.loads(row["taken"])),
+            # Renaming an instance renames the row alone.
+            instances.from_row(json.loads(row["taken"]) | {"name": row["instance"]}),
         )
         for row in connection.execute("SELECT * FROM snapshots ORDER BY created_at, rowid")
     ]

@@ -151,17 +151,22 @@ class Daemon:
                 env={**os.environ, "DOCKER_CONFIG": "/nonexistent", "HOME": "/nonexistent", **self._environment},
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        # A killed daemon leaves its socket's name behind: only a connection shows that somebody listens.
-        while not self._listens():
+        # A killed daemon leaves its socket's name behind, and a child that it was just spawning even the socket for a
+        # moment: only an answer shows that somebody listens.
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The daemon did not start: {self.log.read_text()[-3000:]}")
             time.sleep(0.02)
-        assert self.http.get("/1.0").status_code == 200
         self._fds_at_start = len(self._descriptors()) + _FDS_OF_WORKERS
 
-    def _listens(self) -> bool:
+    def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as sock:
-            return sock.connect_ex(str(self.socket)) == 0
+            if sock.connect_ex(str(self.socket)) != 0:
+                return False
+        try:
+            return self.http.get("/1.0").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -223,3 +223,29 @@ def test_renames(lxc: Lxc, daemon: Daemon, web: str) -> None:
     assert "already in use" in lxc.fails("move", "db", "web")
     lxc.ok("move", "db", "database")
     assert [entry["name"] for entry in lxc.json("list")] == ["database", "web"]
+
+
+def test_other_projects(lxc: Lxc, web: str) -> None:
+    write(lxc, web, "/data", "one")
+    lxc.ok("snapshot", web, "first")
+    lxc.ok("project", "create", "lab", "--config", "features.images=false", "--config", "features.profiles=false")
+    try:
+        lxc.ok("copy", web, "twin", "--target-project", "lab")
+        lxc.ok("stop", "--force", web)
+        lxc.ok("move", web, "moved", "--target-project", "lab")
+        assert lxc.json("list") == []
+        entries = lxc.json("list", "--project", "lab")
+        assert {entry["name"]: len(entry["snapshots"]) for entry in entries} == {"moved": 1, "twin": 1}
+        lxc.ok("start", "moved", "--project", "lab")
+        assert lxc.ok("exec", "moved", "--project", "lab", "--", "cat", "/data") == "one\n"
+        assert "running container not allowed" in lxc.fails(
+            "move", "moved", "--project", "lab", "--target-project", "default"
+        )
+        lxc.ok("move", "twin", web, "--project", "lab", "--target-project", "default")
+        lxc.ok("restore", web, "first")
+        assert lxc.json("list")[0]["project"] == "default"
+        assert "not found" in lxc.fails("move", web, "--target-project", "nowhere")
+    finally:
+        for entry in lxc.json("list", "--project", "lab"):
+            lxc.ok("delete", "--force", entry["name"], "--project", "lab")
+        lxc.ok("project", "delete", "lab")

@@ -23,7 +23,7 @@ from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.project import instance_url, plain_name, project_of, qualify
+from lxdpy.project import instance_url, plain_name, project_of
 from lxdpy.services.instances import Action, Instance, InstanceSettings
 
 router = Router()
@@ -146,19 +146,23 @@ def _restore(found: Services, name: str, snapshot: str) -> Response:
 
 @router.post("/1.0/instances/{name}", **documented(status=202, body=schema.InstancePost))
 async def post_instance(request: Request) -> Response:
-    """Rename a stopped instance."""
+    """Rename a stopped instance, or move it to another project."""
     found = services(request)
     name = instance_name(request)
-    new_name = qualify(project(request), schema.new_name(await body(request, schema.InstancePost)))
-    found.instances.check_rename(name, new_name)
+    wanted = await body(request, schema.InstancePost)
+    new_name = schema.new_name(wanted, project(request))
+    if not (wanted.migration and new_name == name):
+        found.instances.check_rename(name, new_name)
+    instance_only = bool(wanted.migration and (wanted.instance_only or wanted.container_only))
 
     async def run(progress: Progress) -> None:
-        await found.instances.rename(name, new_name)
+        # To the pool that it is in already.
+        if new_name != name:
+            await found.instances.rename(name, new_name, instance_only=instance_only)
 
+    what = "Migrating instance" if wanted.migration else "Renaming instance"
     resources = _resources(name, containers=True)
-    return envelope.accepted(
-        found.operations.start("Renaming instance", run, resources=resources, project=project_of(name))
-    )
+    return envelope.accepted(found.operations.start(what, run, resources=resources, project=project_of(name)))
 
 
 @router.patch("/1.0/instances/{name}", **documented(body=schema.InstancePatch))

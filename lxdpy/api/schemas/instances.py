@@ -16,6 +16,9 @@ from lxdpy.services.instances import Instance as InstanceModel
 from lxdpy.services.instances import InstanceState as StateModel
 from lxdpy.services.instances.settings import parse_signal
 
+INSTANCE_POOL = "default"
+"""The pool that all instances are in."""
+
 STATUS_CODES: Mapping[InstanceStatus, int] = {
     InstanceStatus.STOPPED: 102,
     InstanceStatus.RUNNING: 103,
@@ -92,7 +95,7 @@ class InstancePatch(InstancePut):
 
 
 class InstancePost(Lenient):
-    """Another name for an instance, or another place, which is not offered."""
+    """Another name for an instance, or another project; another server or pool is not offered."""
 
     name: str | None = None
     migration: bool | None = None
@@ -163,9 +166,9 @@ class Instance(BaseModel):
     last_used_at: str
     location: str
     project: str
-    backups: list[dict[str, Any]] | None
-    snapshots: list[dict[str, Any]] | None
-    state: dict[str, Any] | None
+    backups: list[dict[str, Any]] | None = Field(None, description="with recursion")
+    snapshots: list[dict[str, Any]] | None = Field(None, description="with recursion")
+    state: dict[str, Any] | None = Field(None, description="with recursion")
 
 
 class InstanceState(BaseModel):
@@ -232,14 +235,18 @@ def new_copy(body: InstancesPost, project: str) -> NewCopy:
     )
 
 
-def new_name(body: InstancePost) -> str:
-    """The name that a rename asks for. Raises InvalidRequestError, UnsupportedError for a move elsewhere."""
-    if body.migration or body.target or body.pool or body.project:
-        where = "another server" if body.target or not (body.pool or body.project) else "another pool or project"
-        raise UnsupportedError(f"Cannot move an instance to {where}: copy it, and delete it here")
+def new_name(body: InstancePost, project: str) -> str:
+    """The name below the API that a rename, or a move within this server, asks for an instance of `project`.
+
+    Raises InvalidRequestError, UnsupportedError for a move elsewhere.
+    """
+    if body.target or (body.migration and not (body.pool or body.project)):
+        raise UnsupportedError("Cannot move an instance to another server: migration is not offered")
+    if body.pool not in (None, "", INSTANCE_POOL):
+        raise UnsupportedError(f'Cannot move an instance to pool "{body.pool}": all are in pool "{INSTANCE_POOL}"')
     if not body.name:
         raise InvalidRequestError("Cannot rename an instance: the request has no name")
-    return body.name
+    return qualify(body.project or project, body.name)
 
 
 def image_source(body: InstanceSource) -> ImageSource:
@@ -332,8 +339,9 @@ def check_console_type(body: InstanceConsolePost) -> None:
         raise InvalidRequestError(f'Unknown console type "{body.type:.100}"')
 
 
-def render(instance: InstanceModel, snapshots: Sequence[Snapshot] = ()) -> dict[str, object]:
-    """An instance as clients read it, without state."""
+def render(instance: InstanceModel) -> dict[str, object]:
+    """An instance as clients read it, without backups, snapshots and state: pylxd would take null for its own methods
+    of these names."""
     record = instance.record
     return {
         "name": record.plain_name,
@@ -353,9 +361,15 @@ def render(instance: InstanceModel, snapshots: Sequence[Snapshot] = ()) -> dict[
         "last_used_at": rfc3339(record.last_used_at) if record.last_used_at else NEVER,
         "location": "none",
         "project": record.project,
+    }
+
+
+def render_full(instance: InstanceModel, snapshots: Sequence[Snapshot]) -> dict[str, object]:
+    """An instance with all but its state."""
+    return {
+        **render(instance),
         "backups": None,
         "snapshots": [render_snapshot(snapshot) for snapshot in snapshots] or None,
-        "state": None,
     }
 
 

@@ -140,17 +140,14 @@ def copied(base: InstanceRecord, new: NewCopy) -> InstanceRecord:
     """The record of a copy."""
     # A system's templates are filled in for the new one.
     templates = {APPLY: "copy"} if base.config_digest is None else {}
-    given = {key: value for key, value in new.config.items() if not is_host_name(key) and key not in (POWER, _UUID)}
+    made = {**new_instance_id(), POWER: "STOPPED", _UUID: str(uuid.uuid4())}
+    given = {key: value for key, value in new.config.items() if not is_host_name(key)}
     return dataclasses.replace(
         base,
         name=new.name,
         description=new.description,
         ephemeral=new.ephemeral,
-        config=_inherited(base.config)
-        | given
-        | templates
-        | new_instance_id()
-        | {POWER: "STOPPED", _UUID: str(uuid.uuid4())},
+        config=_inherited(base.config) | given | templates | made,
         devices={**base.devices, **new.devices},
         profiles=base.profiles if new.profiles is None else new.profiles,
         created_at=time.time(),
@@ -171,4 +168,4 @@ def _of(source: Runtime, new: NewCopy) -> tuple[SnapshotRecord, ...]:
     """The snapshots of the copy."""
     if new.snapshot or new.instance_only:
         return ()
-    return tuple(dataclasses.replace(snapshot, instance=new.name) for snapshot in source.snapshots)
+    return tuple(snapshot.of(new.name) for snapshot in source.snapshots)

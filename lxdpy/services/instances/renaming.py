@@ -18,15 +18,25 @@ from lxdpy.services.uninterrupted import uninterrupted
 
 
 async def rename(
-    roster: Roster, directories: InstanceDirectories, networks: NetworkService, name: str, new_name: str
+    roster: Roster,
+    directories: InstanceDirectories,
+    networks: NetworkService,
+    name: str,
+    new_name: str,
+    *,
+    instance_only: bool,
 ) -> None:
-    """Rename a stopped instance to a name that nobody else has. Raises NotFoundError, InvalidRequestError when it runs,
-    WorkerError."""
+    """Rename a stopped instance to a name that nobody else has; with `instance_only` its snapshots go.
+
+    Raises NotFoundError, InvalidRequestError when it runs, WorkerError.
+    """
     async with roster.held(name) as runtime:
         if runtime.container is not None:
             raise InvalidRequestError("Renaming of running container not allowed")
         await runtime.cleared()
         await uninterrupted(_rename(roster, directories, networks, runtime, new_name))
+        if instance_only:
+            await roster.rewrite(runtime, lambda record, snapshots: (record, ()))
 
 
 async def _rename(
@@ -44,7 +54,7 @@ async def _rename(
 
 def _named(name: str) -> Callable[[InstanceRecord, Snapshots], tuple[InstanceRecord, Snapshots]]:
     def change(record: InstanceRecord, snapshots: Snapshots) -> tuple[InstanceRecord, Snapshots]:
-        renamed = tuple(dataclasses.replace(snapshot, instance=name) for snapshot in snapshots)
+        renamed = tuple(snapshot.of(name) for snapshot in snapshots)
         config = {**record.config, **new_instance_id()}
         if record.config_digest is None:
             # A system's templates are filled in for the new name, at the latest by what is due already.

@@ -173,7 +173,7 @@ class _ProfileUsers(ProfileUsers):
 
     def changed(self, owner: str, profile: str) -> None:
         """As `ProfileUsers.changed`."""
-        for runtime in self._with(owner, profile):
+        for runtime in self._with(owner, profile, snapshots=True):
             runtime.expanded = None
             self._roster.on_change(runtime.record.name)
 
@@ -197,27 +197,42 @@ class _ProfileUsers(ProfileUsers):
     async def renamed(self, owner: str, profile: str, new_name: str, write: Write) -> None:
         """As `ProfileUsers.renamed`."""
         async with AsyncExitStack() as held:
-            runtimes = self._with(owner, profile)
+            runtimes = self._with(owner, profile, snapshots=True)
             for runtime in runtimes:
                 await held.enter_async_context(runtime.changing)
             records = [_with_profile_renamed(runtime.record, profile, new_name) for runtime in runtimes]
+            snapshots = [
+                tuple(
+                    dataclasses.replace(snapshot, taken=_with_profile_renamed(snapshot.taken, profile, new_name))
+                    for snapshot in runtime.snapshots
+                )
+                for runtime in runtimes
+            ]
 
             def write_all(db: sqlite3.Connection) -> None:
                 write(db)
-                for record in records:
+                for record, of_record in zip(records, snapshots, strict=True):
                     table.put(db, record)
+                    for snapshot in of_record:
+                        snapshot_table.put(db, snapshot)
 
             await self._database.run(write_all)
-            for runtime, record in zip(runtimes, records, strict=True):
+            for runtime, record, of_record in zip(runtimes, records, snapshots, strict=True):
                 runtime.record = record
+                runtime.snapshots = of_record
                 runtime.expanded = None
                 self._roster.on_change(record.name)
 
-    def _with(self, owner: str, profile: str) -> list[Runtime]:
+    def _with(self, owner: str, profile: str, *, snapshots: bool = False) -> list[Runtime]:
+        """Who has it; or had it, when a snapshot was taken."""
         return [
             runtime
             for runtime in self._roster.runtimes.values()
-            if profile in runtime.record.profiles and self._roster.owner_of_profiles(runtime) == owner
+            if self._roster.owner_of_profiles(runtime) == owner
+            and (
+                profile in runtime.record.profiles
+                or (snapshots and any(profile in snapshot.taken.profiles for snapshot in runtime.snapshots))
+            )
         ]
 
 

@@ -391,8 +391,10 @@ class InstanceService:
         if new.refresh:
             await self._copies.refresh(new)
             return
+        profiles = new.profiles if new.profiles is not None else self._roster.get(new.source).record.profiles
         try:
-            await self._copies.create(new)
+            with self._profiles.held(project_of(new.name), profiles):
+                await self._copies.create(dataclasses.replace(new, profiles=profiles))
             if new.start:
                 await self._life.start(new.name)
         except asyncio.CancelledError:
@@ -404,22 +406,36 @@ class InstanceService:
 
     def check_rename(self, name: str, new_name: str) -> None:
         """Raises NotFoundError, InvalidRequestError for a name that can't be or while the instance runs, ConflictError
-        for one that is taken."""
+        for one that is taken. To another project it is a move: what it has of profiles must be there, too."""
         runtime = self._roster.get(name)
         settings.check_name(plain_name(new_name))
         if new_name in self._runtimes or new_name in self._reserved:
             raise ConflictError(f'Name "{plain_name(new_name)}" already in use')
         if runtime.container is not None:
             raise InvalidRequestError("Renaming of running container not allowed")
+        project = project_of(new_name)
+        if project != runtime.record.project:
+            for profile in runtime.record.profiles:
+                self._profiles.get(project, profile)
+            taken = self._runtimes.keys() | self._reserved
+            self._projects.check_room(project, sum(project_of(other) == project for other in taken))
 
-    async def rename(self, name: str, new_name: str) -> None:
-        """Give a stopped instance another name. Raises what `check_rename` does, and WorkerError."""
+    async def rename(self, name: str, new_name: str, *, instance_only: bool = False) -> None:
+        """Give a stopped instance another name, be it in another project; with `instance_only` without its snapshots.
+
+        Raises what `check_rename` does, and WorkerError.
+        """
         self.check_rename(name, new_name)
         self._reserved.add(new_name)
         try:
-            await renaming.rename(self._roster, self._directories, self._networks, name, new_name)
+            with self._profiles.held(project_of(new_name), self._roster.get(name).record.profiles):
+                await renaming.rename(
+                    self._roster, self._directories, self._networks, name, new_name, instance_only=instance_only
+                )
         finally:
             self.unreserve(new_name)
+        if instance_only:
+            self._spawn(self._images.collect())
         self._announce("instance-renamed", instance_url(new_name), {"old_name": plain_name(name)})
 
     def check_delete(self, name: str) -> None:

@@ -82,11 +82,12 @@ class Snapshots:
         return self._expanded(find(self._roster.get(name), snapshot))
 
     def _expanded(self, record: SnapshotRecord) -> Snapshot:
-        try:
-            return Snapshot(record, *self._roster.expand(record.taken))
-        except NotFoundError:
-            # A profile of those days is gone.
-            return Snapshot(record, record.taken.config, record.taken.devices)
+        return Snapshot(record, *self._roster.expand(self._with_profiles(record.taken)))
+
+    def _with_profiles(self, taken: InstanceRecord) -> InstanceRecord:
+        """What was taken, with those of its profiles that are still here."""
+        known = {profile.name for profile in self._profiles.all(taken.project)}
+        return dataclasses.replace(taken, profiles=tuple(name for name in taken.profiles if name in known))
 
     # ---- taking
 
@@ -209,8 +210,7 @@ class Snapshots:
         Raises NotFoundError, ConflictError when it was started meanwhile, NoSpaceError, WorkerError.
         """
         runtime = self._roster.get(name)
-        for profile in find(runtime, snapshot).taken.profiles:
-            self._profiles.get(runtime.record.project, profile)
+        find(runtime, snapshot)
         ran = runtime.container is not None
         # Or an ephemeral one would be deleted when it stops.
         runtime.restarts += 1
@@ -221,15 +221,16 @@ class Snapshots:
                 if held.container is not None:
                     raise ConflictError(f'Cannot restore instance "{name}": it was started meanwhile')
                 await held.cleared()
-                await uninterrupted(self._restore(held, find(held, snapshot)))
+                taken = self._with_profiles(find(held, snapshot).taken)
+                with self._profiles.held(taken.project, taken.profiles):
+                    await uninterrupted(self._restore(held, taken))
             if ran:
                 await self._life.start(name)
         finally:
             runtime.restarts -= 1
         self._announce("instance-restored", instance_url(name), {"snapshot": f"{plain_name(name)}/{snapshot}"})
 
-    async def _restore(self, runtime: Runtime, snapshot: SnapshotRecord) -> None:
-        taken = snapshot.taken
+    async def _restore(self, runtime: Runtime, taken: InstanceRecord) -> None:
         await self.replace_rw(
             runtime,
             lambda record, known, fresh: (

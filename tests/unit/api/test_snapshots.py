@@ -32,7 +32,7 @@ def test_take_list_read_delete(play: Play) -> None:
         full = (await api.get(f"{WEB}?recursion=1"))["metadata"]
         (listed,) = (await api.get("/1.0/instances?recursion=2"))["metadata"]
         assert full["snapshots"] == listed["snapshots"] == [first, second]
-        assert (await api.get(WEB))["metadata"]["snapshots"] is None
+        assert {"backups", "snapshots", "state"}.isdisjoint((await api.get(WEB))["metadata"])
         assert await send(api, "DELETE", f"{WEB}/snapshots/snap0") == (200, "")
         assert [entry["name"] for entry in (await api.get(f"{WEB}?recursion=1"))["metadata"]["snapshots"]] == ["a%2fb"]
 
@@ -86,6 +86,7 @@ def test_refusals(play: Play) -> None:
             ("POST", WEB, {"name": "a_b"}, 400),
             ("POST", WEB, {"name": "db", "migration": True}, 501),
             ("POST", WEB, {"name": "db", "migration": True, "pool": "other"}, 501),
+            ("POST", WEB, {"name": "db", "migration": True, "project": "other"}, 404),
             ("POST", "/1.0/instances/none", {"name": "db"}, 404),
             ("POST", "/1.0/instances", {"name": "db", "source": {"type": "copy"}}, 400),
             ("POST", "/1.0/instances", {"name": "db", "source": {"type": "copy", "source": "none"}}, 404),

@@ -1,6 +1,7 @@
 """Snapshots and copies on real directories: what is where, and what a daemon's death leaves to the next one."""
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +14,8 @@ from lxdpy.db import snapshots as snapshot_table
 from lxdpy.drivers.base import upper_layer_id
 from lxdpy.errors import ConflictError, InvalidRequestError, NoSpaceError, NotFoundError
 from lxdpy.services.instances import InstanceStatus, NewCopy, Stop
+from lxdpy.services.instances.profiles import ProfileSettings
+from lxdpy.services.projects.service import ProjectSettings
 from tests.unit.services.conftest import Host
 from tests.unit.services.instances.test_service import create
 
@@ -231,8 +234,6 @@ def test_restore(play: Play) -> None:
 
 
 def _with(record: table.InstanceRecord, config: dict[str, str]) -> table.InstanceRecord:
-    import dataclasses
-
     return dataclasses.replace(record, config=config)
 
 
@@ -399,6 +400,45 @@ def test_rename(play: Play) -> None:
         assert {lease.instance for lease in host.networks.leases("lxdpybr0")} == {"db"}
 
     play(first, second)
+
+
+def test_move_to_another_project(play: Play) -> None:
+    async def first(host: Host) -> None:
+        await create(host, start=False)
+        await host.instances.snapshots.create("web", "first")
+        await host.projects.create("p1", ProjectSettings())
+        await host.instances.copy(copy(host, name="p1_twin", source="web"))
+        await host.instances.rename("web", "p1_web", instance_only=True)
+        assert host.instances.names() == ["p1_twin", "p1_web"]
+        assert ("instance-renamed", "/1.0/instances/web?project=p1") in host.events
+
+    async def second(host: Host) -> None:
+        assert host.instances.snapshots.all("p1_web") == []
+        (snapshot,) = host.instances.snapshots.all("p1_twin")
+        assert snapshot.record.taken.project == "p1"
+        with pytest.raises(NotFoundError):
+            await host.instances.rename("p1_web", "p2_web")
+        await host.instances.snapshots.restore("p1_twin", "first")
+
+    play(first, second)
+
+
+def test_profiles_come_and_go(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        for name in ("one", "two"):
+            await host.profiles.create("default", name, ProfileSettings("", {f"user.{name}": "1"}))
+        await create(host, start=False, profiles=("one", "two"))
+        await host.instances.snapshots.create("web", "first")
+        await host.instances._roster.change(
+            host.instances._roster.get("web"), lambda record: dataclasses.replace(record, profiles=())
+        )
+        await host.profiles.rename("default", "one", "uno")
+        await host.profiles.delete("default", "two")
+        assert "user.two" not in host.instances.snapshots.get("web", "first").expanded_config
+        await host.instances.snapshots.restore("web", "first")
+        assert host.instances.get("web").record.profiles == ("uno",)
+
+    play(scenario)
 
 
 def test_instances_of_earlier_versions(play: Play) -> None:
