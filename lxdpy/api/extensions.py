@@ -75,6 +75,9 @@ LXD_EXTENSIONS = (
     "storage_api_volume_snapshots",
     "storage_volume_state",
     "storage_volume_api_filtering",
+    "storage_shifted",
+    "storage_unmapped",
+    "container_disk_shift",
 )
 """LXD's and Incus' names."""
 

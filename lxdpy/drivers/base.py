@@ -448,6 +448,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskSpec:
+    """A directory or file of this host, shown in a container."""
+
+    name: str
+    """The device's."""
+    source: str
+    target: str
+    """Absolute in the rootfs; made there if missing."""
+    readonly: bool = False
+    recursive: bool = False
+    """With what is mounted below the source."""
+    shifted: bool = False
+    """Its ids on disk are the container's own; else the host's, whatever the container makes of these."""
+    required: bool = True
+    """A missing source is an error."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartSpec:
     """Everything a start child needs to start one container."""
 
@@ -474,6 +492,7 @@ class StartSpec:
     init: bool
     """Run lxc-init as PID 1, which reaps, instead of argv itself."""
     files: tuple[BindFile, ...] = ()
+    disks: tuple[DiskSpec, ...] = ()
     system: bool = False
     """argv is the init of a distribution: its environment is `environment` alone, and it may halt and reboot."""
     templates: tuple[TemplateFile, ...] = ()
@@ -676,6 +695,10 @@ class RunningContainer(Protocol):
     async def limit(self, limits: Limits) -> None:
         """Set what it may use from now on. Raises ConflictError when it uses more, InvalidRequestError for a CPU that
         is not there, UnsupportedError for what this host can't limit, WorkerError."""
+
+    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+        """Take disks away and show others; `idmap` is that of its start. Raises InvalidRequestError, ConflictError,
+        WorkerError; all is as before then."""
 
     async def freeze(self) -> None:
         """Freeze every process."""

@@ -10,11 +10,13 @@ import os
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
 
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -116,10 +118,14 @@ def move_mount(fd: int, target: str | int) -> None:
         raise _error("move_mount", target if isinstance(target, str) else None)
 
 
-def mount_setattr(fd: int, attr_set: int, *, userns_fd: int = 0) -> None:
-    """Set attributes of the mount `fd`; MOUNT_ATTR_IDMAP maps ids as the user namespace does. Raises OSError."""
-    attr = _MountAttr(attr_set=attr_set, userns_fd=userns_fd)
-    if _mount_setattr(_SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr)) != 0:
+def mount_setattr(fd: int, attr_set: int, *, userns_fd: int = 0, propagation: int = 0, recursive: bool = False) -> None:
+    """Set attributes of the mount `fd`, and of those below it; MOUNT_ATTR_IDMAP maps ids as the user namespace does.
+
+    Raises OSError.
+    """
+    attr = _MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    if _mount_setattr(_SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attr), ctypes.sizeof(attr)) != 0:
         raise _error("mount_setattr")
 
 

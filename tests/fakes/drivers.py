@@ -16,10 +16,12 @@ from lxdpy.drivers.base import (
     BlobSource,
     BridgeSpec,
     Collected,
+    DiskSpec,
     ExecProcess,
     ExecSpec,
     ExitStatus,
     HostInterface,
+    IdMap,
     ImageFile,
     ImageFiles,
     InterfaceAddress,
@@ -441,6 +443,8 @@ class FakeContainer:
         self.ended = asyncio.Event()
         self.cleared = asyncio.Event()
         self.frozen = False
+        self.disks = list(spec.disks)
+        self.disk_failure: Exception | None = None
         self.limits = spec.limits
         self.status = ExitStatus(None, 9)
         self.consoles: list[FakeConsole] = []
@@ -468,6 +472,11 @@ class FakeContainer:
 
     async def limit(self, limits: Limits) -> None:
         self.limits = limits
+
+    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+        if self.disk_failure is not None:
+            raise self.disk_failure
+        self.disks = [disk for disk in self.disks if disk not in detach] + list(attach)
 
     async def freeze(self) -> None:
         self.frozen = True

@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from lxdpy.drivers.base import ExecSpec, ExitStatus, Limits
+from lxdpy.drivers.base import DiskSpec, ExecSpec, ExitStatus, IdMap, Limits
 from lxdpy.drivers.liblxc import cgroups
 from lxdpy.drivers.liblxc import limits as limiting
 from lxdpy.drivers.liblxc.files import LxcFiles
@@ -165,6 +167,20 @@ class Container:
         cpus = host.choose_cpus(limits, beside=cgroup)
         await asyncio.to_thread(limiting.apply, host.mounts, cgroup, limits, cpus, limiting.online_cpus())
         self.cpus = cpus
+
+    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+        """Take disks away and show others. Raises InvalidRequestError, ConflictError, WorkerError."""
+        self._check_running()
+        request = {
+            "job": "disks",
+            "init_pid": self._init_pid,
+            "idmap": (idmap.base, idmap.size) if idmap else None,
+            "detach": [asdict(disk) for disk in detach],
+            "attach": [asdict(disk) for disk in attach],
+        }
+        async with self._host.jobs:
+            with await self._host.zygote.job(request) as job:
+                await job.receive(ATTACH_TIMEOUT_S)
 
     async def freeze(self) -> None:
         """Freeze every process. Raises ConflictError, WorkerError."""

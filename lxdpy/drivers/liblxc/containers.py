@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from lxdpy.config import Config
@@ -211,6 +212,7 @@ def start_request(spec: StartSpec) -> dict[str, object]:
         "cwd": spec.cwd,
         "init": spec.init,
         "files": [(file.source, file.target) for file in spec.files],
+        "disks": [asdict(disk) for disk in spec.disks],
         "system": spec.system,
         "templates": [(file.target, file.text, file.create_only) for file in spec.templates],
     }
@@ -240,3 +242,4 @@ def _plain(text: str) -> bool:
 def _targets(spec: StartSpec) -> Iterable[str]:
     yield from (file.target for file in spec.files)
     yield from (file.target for file in spec.templates)
+    yield from (text for disk in spec.disks for text in (disk.source, disk.target))

@@ -5,7 +5,7 @@ instances/NAME/             0711, holds nothing secret by itself
                             that the container's root made there is one of the host's root. The instance's row names
                             the rw-HEX that counts, so that another takes its place in one commit; others are swept when
                             the daemon starts. Earlier versions named it rw
-    rootfs                  where the start child mounts, in a mount namespace of its own
+    rootfs disks/           where the start child mounts, in a mount namespace of its own
     network/                resolv.conf, hosts, hostname of an application
     metadata.yaml templates/    what it keeps of its image (metadata.py)
     console.log lxc.log exit run.json

@@ -15,6 +15,7 @@ from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.drivers.base import (
     BindFile,
     Containers,
+    DiskSpec,
     ExitStatus,
     FileSession,
     IdMap,
@@ -27,9 +28,10 @@ from lxdpy.errors import BusyError, ConflictError, LxdpyError
 from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
-from lxdpy.services.instances import nics, settings
+from lxdpy.services.instances import disks, nics, settings
 from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.limits import limits
+from lxdpy.services.instances.mounting import Mounting
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.templates import APPLY, Templates
@@ -68,6 +70,7 @@ class Life:
         self,
         config: Config,
         roster: Roster,
+        mounting: Mounting,
         directories: InstanceDirectories,
         store: Store,
         containers: Containers,
@@ -81,6 +84,7 @@ class Life:
         """`on_ephemeral_end` is called with the name of an ephemeral instance that has ended, `on_reboot` with that of
         a system which has rebooted and is for `reboot` to start again."""
         self._roster = roster
+        self._mounting = mounting
         self._directories = directories
         self._store = store
         self._containers = containers
@@ -113,6 +117,7 @@ class Life:
                     self._directories.let_go(name)
                 runtime.frozen = await container.is_frozen()
                 runtime.cards = nics.cards_of(self._roster.expanded(runtime)[1])
+                runtime.disks = disks.shown(self._roster.expanded(runtime)[1])
                 self._watch(runtime, container)
                 logger.info("Instance %s runs (pid %d)", name, container.init_pid)
             elif runtime.record.config.get(POWER) == "RUNNING":
@@ -145,8 +150,15 @@ class Life:
         self.on_started(name)
 
     async def _start(self, runtime: Runtime) -> None:
+        await self._images.ensure_layers(runtime.record)
+        _, devices = self._roster.expanded(runtime)
+        async with self._mounting.starting(runtime.record, devices) as shown:
+            await self._start_with(runtime, shown)
+            if runtime.container is not None:
+                runtime.disks = disks.shown(devices)
+
+    async def _start_with(self, runtime: Runtime, shown: tuple[DiskSpec, ...]) -> None:
         record = runtime.record
-        await self._images.ensure_layers(record)
         run = self._roster.process(runtime)
         config, devices = self._roster.expanded(runtime)
         # A system is told its addresses by DHCP, as its image expects.
@@ -174,6 +186,7 @@ class Life:
             cwd=run.cwd,
             init=False,
             files=files,
+            disks=shown,
             limits=limits(config),
             system=run.is_system,
             templates=templates,
@@ -444,6 +457,12 @@ class Life:
         runtime.cards = new
         await done.finish(new)
 
+    @asynccontextmanager
+    async def remounted(self, runtime: Runtime, after: Devices) -> AsyncIterator[None]:
+        """The same for disks."""
+        async with self._mounting.changed(runtime, after, self._id_map(runtime)):
+            yield
+
     # ---- the end
 
     def _watch(self, runtime: Runtime, container: RunningContainer) -> None:
@@ -458,6 +477,7 @@ class Life:
         """Note that init has ended, whoever sees it first."""
         if runtime.container is container:
             runtime.container = None
+            runtime.disks = {}
             runtime.frozen = False
             self._roster.on_change(runtime.record.name)
 

@@ -166,6 +166,10 @@ class Profiles:
         self.users.changed(record.project, name)
         await self.users.apply(record.project, name)
 
+    async def change_devices(self, project: str, name: str, devices: Devices) -> None:
+        """Replace a profile's devices, on the daemon's own account. Raises NotFoundError."""
+        await self._update(project, name, lambda profile: ProfileSettings(profile.description, profile.config, devices))
+
     async def rename(self, project: str, name: str, new_name: str) -> None:
         """Rename a profile, also in the instances that have it.
 

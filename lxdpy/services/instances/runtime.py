@@ -11,7 +11,7 @@ and whoever wants to start or delete the instance waits for that.
 import asyncio
 from collections.abc import Mapping
 
-from lxdpy.db.instances import InstanceRecord
+from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import ExitStatus, RunningContainer
 from lxdpy.services.instances.access import FileAccess
@@ -27,6 +27,7 @@ class Runtime:
         "changing",
         "console",
         "container",
+        "disks",
         "exit",
         "expanded",
         "files",
@@ -51,6 +52,8 @@ class Runtime:
         """Held by whoever starts, changes or deletes the instance."""
         self.changing = asyncio.Lock()
         """Held while the record or the snapshots are replaced."""
+        self.disks: Devices = {}
+        """The disk devices that the container shows, while there is one."""
         self.container: RunningContainer | None = None
         """Set from the start until init has ended."""
         self.watcher: asyncio.Task[None] | None = None

@@ -26,7 +26,7 @@ from lxdpy.progress import Progress
 from lxdpy.project import in_project, instance_url, plain_name, project_of, qualify, split
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService, Uses
-from lxdpy.services.instances import names, renaming, settings
+from lxdpy.services.instances import disks, names, renaming, settings
 from lxdpy.services.instances.attach import ConsoleSession
 from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.copying import Copies
@@ -36,6 +36,7 @@ from lxdpy.services.instances.files import InstanceFiles
 from lxdpy.services.instances.keeping import InstanceMetadata
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewCopy, NewInstance
+from lxdpy.services.instances.mounting import Mounting
 from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.publish import Publisher
@@ -45,8 +46,8 @@ from lxdpy.services.instances.snapshots import Snapshots
 from lxdpy.services.instances.templates import APPLY, Templates, instance_id_for, new_instance_id
 from lxdpy.services.instances.volatile import POWER, is_host_name, merged
 from lxdpy.services.networks import NetworkService
-from lxdpy.services.projects import Feature, ProjectService
-from lxdpy.services.storage import Holding, StorageService, User
+from lxdpy.services.projects import ProjectService
+from lxdpy.services.storage import Holding, StorageService
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,11 @@ class InstanceService:
         self._announce = announce
         self._directories = InstanceDirectories(config.state_dir)
         self._roster = Roster(database, images, profiles)
+        self._mounting = Mounting(storage, projects, profiles, self._roster)
         self._life = Life(
             config,
             self._roster,
+            self._mounting,
             self._directories,
             store,
             containers,
@@ -103,7 +106,6 @@ class InstanceService:
             self._roster, self._life, self._directories, store, images, profiles, announce, self._spawn
         )
         self._copies = Copies(self._roster, self._life, self._directories, store, self.snapshots, announce)
-        storage.add_users(self._storage_users)
         self._roster.follow = self._follow_profiles
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
@@ -342,13 +344,14 @@ class InstanceService:
         volatile |= {APPLY: "create"} if is_system else {"volatile.container.oci": "true"}
         given = {key: value for key, value in wanted.config.items() if not is_host_name(key)}
         config = {f"image.{key}": value for key, value in image.properties.items()} | given | volatile
+        _, expanded = self._profiles.expand(project_of(new.name), wanted.profiles, config, wanted.devices)
         instance = InstanceRecord(
             name=new.name,
             architecture=image.architecture,
             description=wanted.description,
             ephemeral=wanted.ephemeral,
             config=config,
-            devices=wanted.devices,
+            devices=disks.with_root(wanted.devices, expanded),
             profiles=wanted.profiles,
             created_at=time.time(),
             last_used_at=0.0,
@@ -465,8 +468,8 @@ class InstanceService:
     # ---- changing
 
     async def update(self, name: str, wanted: Callable[[Instance], InstanceSettings]) -> None:
-        """Replace what a client may write; limits and NICs change at once, what else concerns the container at its next
-        start.
+        """Replace what a client may write; limits, NICs and disks change at once, what else concerns the container at
+        its next start.
 
         `wanted` is asked while nothing else changes the instance; what it raises is raised. Raises NotFoundError,
         InvalidRequestError, UnsupportedError.
@@ -477,7 +480,11 @@ class InstanceService:
             project = runtime.record.project
             with self._profiles.held(project, new.profiles):
                 expanded, devices = self._profiles.expand(project, new.profiles, new.config, new.devices)
-                async with self._life.limited(runtime, expanded), self._life.rewired(runtime, devices) as changes:
+                async with (
+                    self._life.limited(runtime, expanded),
+                    self._life.remounted(runtime, devices),
+                    self._life.rewired(runtime, devices) as changes,
+                ):
                     running = runtime.container is not None
                     await self._roster.change(
                         runtime,
@@ -499,7 +506,7 @@ class InstanceService:
         """Bring a running instance to what its profiles give it now. Raises NotFoundError, and what plugging does."""
         async with self._roster.held(name) as runtime:
             _, devices = self._roster.expanded(runtime)
-            async with self._life.rewired(runtime, devices) as volatile:
+            async with self._life.remounted(runtime, devices), self._life.rewired(runtime, devices) as volatile:
                 if volatile:
                     await self._roster.change(
                         runtime,
@@ -517,7 +524,8 @@ class InstanceService:
                 f'Cannot change the architecture of instance "{record.plain_name}" from {record.architecture} to '
                 f"{new.architecture:.50}: its root file system stays what it is"
             )
-        self._check(record.project, new.config, new.devices, new.profiles, system=runtime.is_system)
+        _, before = self._roster.expanded(runtime)
+        self._check(record.project, new.config, new.devices, new.profiles, system=runtime.is_system, before=before)
 
     def _check(
         self,
@@ -527,12 +535,16 @@ class InstanceService:
         profiles: Sequence[str],
         *,
         system: bool = False,
+        before: Devices | None = None,
     ) -> None:
-        """Raises InvalidRequestError, UnsupportedError for what can't be, NotFoundError for an unknown profile."""
+        """Raises InvalidRequestError, UnsupportedError for what can't be, NotFoundError for an unknown profile.
+
+        `before` are the expanded devices of an instance that there is already.
+        """
         settings.check_config(config, system=system)
         settings.check_devices(devices)
-        for profile in profiles:
-            self._profiles.get(project, profile)
+        _, expanded = self._profiles.expand(project, tuple(profiles), config, devices)
+        self._mounting.check(project, devices, before, expanded)
         if len(set(profiles)) < len(profiles):
             raise InvalidRequestError("Duplicate profile found in request")
 
@@ -561,18 +573,6 @@ class InstanceService:
         await self._life.stop(name, how)
 
     # ---- storage
-
-    def _storage_users(self) -> Iterator[User]:
-        """Everything whose devices may need pools and volumes."""
-        for name, runtime in self._runtimes.items():
-            _, devices = self._roster.expanded(runtime)
-            running = runtime.container is not None
-            owner = self._projects.owner(runtime.record.project, Feature.VOLUMES)
-            yield User(instance_url(name), owner, devices, running=running)
-        for profile in self._profiles.everywhere():
-            path = in_project(f"/1.0/profiles/{profile.name}", profile.project)
-            owner = self._projects.owner(profile.project, Feature.VOLUMES)
-            yield User(path, owner, profile.devices, is_profile=True)
 
     def _storage_holdings(self) -> Iterator[Holding]:
         """Instances and images, as what the default pool holds."""

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.services.booleans import parse_bool as parse_bool
-from lxdpy.services.instances import expiry, limits, schedule, volatile
+from lxdpy.services.instances import disks, expiry, limits, schedule, volatile
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")
@@ -49,7 +49,6 @@ _NIC_KEYS = {
     "mtu",
 }
 _NIC_TYPES = ("bridged", "macvlan", "p2p", "physical")
-_DISK_KEYS = {"type", "path", "pool"}
 
 
 def check_name(name: str) -> None:
@@ -156,9 +155,7 @@ def check_devices(devices: Devices) -> None:
             case "nic":
                 _check_nic(name, device)
             case "disk":
-                if device.get("path") != "/" or "source" in device:
-                    raise UnsupportedError(f'Invalid device "{name}": only the root disk ("path": "/") is supported')
-                _check_keys(name, device, _DISK_KEYS)
+                disks.check(name, device)
             case kind:
                 raise UnsupportedError(f'Invalid device "{name}": type {kind!r:.100} is not supported')
 

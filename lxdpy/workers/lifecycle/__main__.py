@@ -14,11 +14,12 @@ sys.path.append("/usr/lib/python3/dist-packages")
 from lxdpy.linux import own_cgroup  # noqa: E402
 from lxdpy.linux.heap import fill_holes  # noqa: E402
 from lxdpy.workers import zygote  # noqa: E402
+from lxdpy.workers.lifecycle import disks, files, monitor, query, start, terminal  # noqa: E402
 from lxdpy.workers.lifecycle import exec as execute  # noqa: E402
-from lxdpy.workers.lifecycle import files, monitor, query, start, terminal  # noqa: E402
 
 JOBS: dict[object, zygote.Run] = {
     "exec": execute.execute,
+    "disks": disks.change,
     "find": query.find,
     "console": query.console,
     "terminal": terminal.open_terminal,

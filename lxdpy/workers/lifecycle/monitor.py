@@ -4,7 +4,7 @@
 
     start child                          monitor
     fork() ────────────────────────────> session and mount namespace of its own
-    attach() <────────────────────────── READY
+    enter() <─────────────────────────── READY
     mounts, in that namespace
     go() ──── plan, end-of-file ───────> configure
     <──────── what is wrong with it ──── or end-of-file: start the container
@@ -112,11 +112,8 @@ class Monitor:
         self._plan_fd = plan_fd
         self._answer_fd = answer_fd
 
-    def attach(self, mounts: Sequence[tuple[int, str | int]]) -> None:
-        """Attach each detached mount, at a path or on an open file, in the monitor's mount namespace.
-
-        The calling process enters that. Raises WorkerError.
-        """
+    def enter(self) -> None:
+        """Enter the monitor's mount namespace, for what is to be attached there. Raises WorkerError."""
         answer = os.read(self._answer_fd, len(_READY))
         if answer != _READY:
             answer += self._rest()
@@ -129,10 +126,8 @@ class Monitor:
                 os.close(fd)
             # The host's unmounts reach this namespace; nothing of this one reaches the host.
             mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
-            for source, target in mounts:
-                mount.move_mount(source, target)
         except OSError as exc:
-            raise WorkerError(f"Cannot attach the root file system: {exc.strerror} {exc.filename or ''}") from exc
+            raise WorkerError(f"Cannot enter the monitor's mount namespace: {exc.strerror}") from exc
 
     def go(self, plan: Plan) -> None:
         """Let it start the container; returns when it does. Raises InvalidRequestError for what liblxc refuses."""

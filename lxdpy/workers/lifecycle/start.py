@@ -2,8 +2,8 @@
 
 start child                              monitor (monitor.py), forked ahead of everything
 idmapped layers -> overlay (detached)    own mount namespace
-user, cwd, argv[0], files in the rootfs
-attach the mounts there
+attach it there, with disks and files
+user, cwd, argv[0], templates in the rootfs
 configuration ─────────────────────────> configure
                                          liblxc start, in the foreground
 asks liblxc for init's pid <──────────── answers once the container runs
@@ -27,9 +27,9 @@ import _lxc
 
 from lxdpy.drivers.overlay.stack import Owner, clone_file, mount_stack
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
-from lxdpy.linux import process
+from lxdpy.linux import mount, process
 from lxdpy.linux.idmap import open_userns
-from lxdpy.workers.lifecycle import accounts, config, monitor
+from lxdpy.workers.lifecycle import accounts, config, disks, monitor
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
 
@@ -58,8 +58,10 @@ def start(request: dict[str, object], channel: Channel, fds: list[int], waiting:
     try:
         channel.send({"monitor": waiting.pid}, (pidfd,))
         with ExitStack() as stack:
-            plan, mounts = _prepare(spec, channel, fds, stack)
-            waiting.attach(mounts)
+            root_fd, owner = _prepare(spec, channel, fds)
+            stack.callback(os.close, root_fd)
+            waiting.enter()
+            plan = _plan(spec, root_fd, owner, stack)
         waiting.go(plan)
         init_pid = _wait_until_running(spec, container, pidfd)
     except BaseException as exc:
@@ -92,22 +94,34 @@ class Spec:
         self.cwd = "/" + str(request["cwd"]).lstrip("/")
         self.init = request["init"] is True
         self.files = _pairs(request["files"])
+        self.disks = disks.parse(request["disks"])
         self.system = request["system"] is True
         self.templates = _templates(request["templates"])
         self.mount_by_name = request.get("mount_by_name") is True
         """Mount the layers as on old kernels, whatever this one can do."""
 
 
-def _prepare(
-    spec: Spec, channel: Channel, fds: list[int], stack: ExitStack
-) -> tuple[monitor.Plan, list[tuple[int, str | int]]]:
-    """What the monitor needs: the plan, and (detached mount, where it goes) pairs; `stack` closes descriptors."""
+def _prepare(spec: Spec, channel: Channel, fds: list[int]) -> tuple[int, Owner | None]:
+    """The root file system, not attached yet, and who its root is on the host."""
     owner = _owner(spec, channel, fds)
-    root_fd = mount_stack(
-        spec.lowers, f"{spec.directory}/{spec.rw}", owner, f"{spec.directory}/rootfs", by_name=spec.mount_by_name
-    )
-    stack.callback(os.close, root_fd)
+    scratch = f"{spec.directory}/rootfs"
+    rw = f"{spec.directory}/{spec.rw}"
+    return mount_stack(spec.lowers, rw, owner, scratch, by_name=spec.mount_by_name), owner
+
+
+def _plan(spec: Spec, root_fd: int, owner: Owner | None, stack: ExitStack) -> monitor.Plan:
+    """Attach everything in the monitor's namespace, where the caller is, look around there, and say what is to be done.
+
+    Raises InvalidRequestError, WorkerError.
+    """
     rootfs = Rootfs(root_fd, owner)
+    try:
+        root = f"{spec.directory}/rootfs"
+        mount.move_mount(root_fd, root)
+        shown = disks.show(spec.disks, rootfs, root, owner, stack)
+        _show_files(spec, rootfs, owner, stack)
+    except OSError as exc:
+        raise WorkerError(f"Cannot attach the root file system: {exc.strerror} {exc.filename or ''}") from exc
     account = accounts.resolve(spec.user, rootfs.read_text)
     size = spec.idmap[1] if spec.idmap else accounts.MAX_ID + 1
     if unmapped := [number for number in (account.uid, account.gid, *account.groups) if number >= size]:
@@ -119,18 +133,8 @@ def _prepare(
     for target, text, create_only in spec.templates:
         rootfs.write(target, text.encode("utf-8", "surrogateescape"), create_only=create_only)
     if not any(key == "lxc.mount.entry" for key, _ in spec.items):
-        # A program may well lie in a volume, which is not mounted yet.
+        # What liblxc is told to mount besides disks is not there yet, and a program may well lie in it.
         rootfs.check_executable(spec.argv[0], environment.get("PATH", DEFAULT_PATH), spec.cwd)
-    mounts: list[tuple[int, str | int]] = [(root_fd, f"{spec.directory}/rootfs")]
-    for source, target in spec.files:
-        try:
-            file_fd = clone_file(source, owner)
-        except OSError as exc:
-            raise WorkerError(f"Cannot show {source} in the container: {exc.strerror}") from exc
-        stack.callback(os.close, file_fd)
-        target_fd = rootfs.make_file(target)
-        stack.callback(os.close, target_fd)
-        mounts.append((file_fd, target_fd))
     items = [
         *config.defaults(spec.directory, spec.cgroup, spec.idmap, system=spec.system),
         ("lxc.init.uid", str(account.uid)),
@@ -141,7 +145,11 @@ def _prepare(
         items.append(("lxc.init.groups", ",".join(str(group) for group in account.groups)))
     if not any(key.startswith("lxc.net.") for key, _ in spec.items):
         items.append(("lxc.net.0.type", "empty"))
-    plan = monitor.Plan(
+    try:
+        items += disks.lay_aside(shown, spec.directory)
+    except OSError as exc:
+        raise WorkerError(f"Cannot lay the disks aside: {exc.strerror} {exc.filename or ''}") from exc
+    return monitor.Plan(
         spec.name,
         spec.lxc_path,
         spec.directory,
@@ -150,7 +158,19 @@ def _prepare(
         spec.argv,
         init=spec.init,
     )
-    return plan, mounts
+
+
+def _show_files(spec: Spec, rootfs: Rootfs, owner: Owner | None, stack: ExitStack) -> None:
+    """Attach the host's files, on top of what disks show. Raises OSError."""
+    for source, target in spec.files:
+        try:
+            file_fd = clone_file(source, owner)
+        except OSError as exc:
+            raise WorkerError(f"Cannot show {source} in the container: {exc.strerror}") from exc
+        stack.callback(os.close, file_fd)
+        target_fd = rootfs.make_file(target)
+        stack.callback(os.close, target_fd)
+        mount.move_mount(file_fd, target_fd)
 
 
 def _owner(spec: Spec, channel: Channel, fds: list[int]) -> Owner | None:

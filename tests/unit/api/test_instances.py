@@ -179,7 +179,11 @@ def test_nulls_are_nothing(play: Play) -> None:
         nulls = dict.fromkeys(("architecture", "description", "ephemeral", "stateful", "profiles", "type", "start"))
         await make(api, config={"user.a": None}, devices=None, **nulls)
         assert (await api.get("/1.0/instances/web"))["metadata"]["profiles"] == ["default"]
-        assert await send(api, "PUT", "/1.0/instances/web", {"config": None, "devices": None}) == (200, "")
+        body = {"config": None, "devices": None, "profiles": ["default"]}
+        assert await send(api, "PUT", "/1.0/instances/web", body) == (200, "")
+        # As in LXD no profiles are none, and then nothing says where the instance lies.
+        status, error = await send(api, "PUT", "/1.0/instances/web", {**body, "profiles": None})
+        assert (status, "No root device could be found" in error) == (400, True)
 
     play(scenario)
 
