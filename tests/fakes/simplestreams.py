@@ -46,6 +46,9 @@ class ImageServer:
         self.requests: list[str] = []
         self.cut: dict[str, int] = {}
         """Of a path, after how many bytes the connection breaks, once."""
+        self.stall: dict[str, int] = {}
+        """Of a path, after how many bytes nothing comes any more until `go_on` is set."""
+        self.go_on = threading.Event()
         self._products: dict[str, dict[str, Any]] = {}
         self._made: dict[tuple[str, str, str], dict[str, dict[str, object]]] = {}
         handler = partial(_Handler, self)
@@ -65,6 +68,7 @@ class ImageServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.go_on.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -173,6 +177,10 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
+        if (stall := self._owner.stall.get(self.path)) is not None and not self._owner.go_on.is_set():
+            self.wfile.write(data[start : start + stall])
+            start += stall
+            self._owner.go_on.wait(60)
         cut = self._owner.cut.pop(self.path, None)
         self.wfile.write(data[start : None if cut is None else start + cut])
         if cut is not None:

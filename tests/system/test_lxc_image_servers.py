@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pylxd
 import pytest
 
 from tests.fakes import certificates
@@ -158,6 +159,67 @@ def test_a_broken_download_goes_on(lxc: Lxc, daemon: Daemon, server: ImageServer
     server.requests.clear()
     lxc.ok("init", "images:busybox/1", "c1")
     assert f"{path} bytes=600000-" in server.requests
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to set unknown attribute:UserWarning")
+def test_pylxd(lxc: Lxc, daemon: Daemon, server: ImageServer) -> None:
+    client = pylxd.Client(endpoint=str(daemon.socket))
+    assert client.host_info["config"] == {}
+    assert not client.images.exists("alpine/3.20", alias=True)
+    image = client.images.create_from_simplestreams(server.url, "busybox", auto_update=True)
+    assert (image.auto_update, image.cached, image.update_source["server"]) == (True, False, server.url)
+    image.delete(wait=True)
+    source = {"type": "image", "mode": "pull", "protocol": "simplestreams", "server": server.url, "alias": "busybox/1"}
+    instance = client.instances.create({"name": "c1", "source": source}, wait=True)
+    instance.start(wait=True)
+    client.api.session.close()
+    assert lxc.ok("exec", "c1", "--", "cat", "/etc/version") == "busybox 20260101_0100\n"
+
+
+SQUASHFS = "/images/busybox/amd64/20260101_0100/rootfs.squashfs"
+
+
+def download(daemon: Daemon, server: ImageServer) -> Json:
+    """A download that has come half-way; its operation."""
+    server.requests.clear()
+    source = {"type": "image", "protocol": "simplestreams", "server": server.url, "alias": "busybox"}
+    envelope = daemon.request("POST", "/1.0/images", {"source": source})
+    until(lambda: any(path.stat().st_size == 500_000 for path in (daemon.state_dir / "ingest").glob("*.partial")))
+    return envelope
+
+
+def test_a_download_is_cancelled_and_the_next_goes_on(daemon: Daemon, server: ImageServer) -> None:
+    server.stall[SQUASHFS] = 500_000
+    operation = download(daemon, server)["operation"]
+    until(lambda: "rootfs: " in daemon.get(operation)["metadata"]["download_progress"])
+    daemon.request("DELETE", operation)
+    assert daemon.get(operation)["status"] == "Cancelled"
+    assert images(daemon) == []
+    server.go_on.set()
+    server.stall.clear()
+    source = {"type": "image", "protocol": "simplestreams", "server": server.url, "alias": "busybox"}
+    daemon.wait(daemon.request("POST", "/1.0/images", {"source": source}))
+    server.go_on.clear()
+    assert f"{SQUASHFS} bytes=500000-" in server.requests
+    assert len(images(daemon)) == 1
+
+
+def test_a_daemon_that_is_killed_meanwhile(server: ImageServer, certs: Certificates) -> None:
+    environment = {"SSL_CERT_FILE": str(certs.ca)}
+    with place() as directory, Daemon(directory / "state", environment=environment) as daemon:
+        server.stall[SQUASHFS] = 500_000
+        download(daemon, server)
+        daemon.kill()
+        server.go_on.set()
+        server.stall.clear()
+        daemon.start()
+        assert images(daemon) == []
+        source = {"type": "image", "protocol": "simplestreams", "server": server.url, "alias": "busybox"}
+        daemon.wait(daemon.request("POST", "/1.0/images", {"source": source}))
+        server.go_on.clear()
+        assert f"{SQUASHFS} bytes=500000-" in server.requests
+        assert list((daemon.state_dir / "ingest").iterdir()) == []
+        assert len(images(daemon)) == 1
 
 
 def test_what_fails_says_why_and_leaves_nothing(lxc: Lxc, daemon: Daemon, server: ImageServer, tmp_path: Path) -> None:

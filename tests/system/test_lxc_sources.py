@@ -1,9 +1,11 @@
 """Where images come from, with LXD's own client: registries by name; and how the server is configured."""
 
+import json
+import time
 from collections.abc import Iterator
 
 import pytest
-from example_image import Image, Pusher
+from example_image import Blob, Image, Pusher
 from example_registry import ExampleRegistry
 
 from tests.system.daemon import Daemon, Failed, place
@@ -82,6 +84,47 @@ def test_a_pinned_image(lxc: Lxc, daemon: Daemon, example_image: Image, example_
     }
     daemon.create("c2", source, start=False)
     assert daemon.get("/1.0/instances/c2")["config"]["volatile.base_image"] == config["volatile.base_image"]
+
+
+def greeting(image: Image, text: str) -> Image:
+    """The image with another configuration."""
+    config = json.loads(image.config.data)
+    config["config"]["Env"] = ["PATH=/bin", f"GREETING={text}"]
+    blob = Blob(image.config.media_type, json.dumps(config).encode())
+    manifest = {**json.loads(image.manifest.data), "config": blob.descriptor}
+    return Image(Blob(image.manifest.media_type, json.dumps(manifest).encode()), blob, image.layers)
+
+
+@pytest.mark.usefixtures("no_images")
+def test_a_tag_that_moves(lxc: Lxc, daemon: Daemon, example_image: Image, example_registry: ExampleRegistry) -> None:
+    registry = example_registry
+    pusher = Pusher(registry.host, "moving", user=registry.user, password=registry.password)
+    pusher.push(greeting(example_image, "old"), "1")
+    source = {"type": "image", "protocol": "oci", "alias": "moving:1"}
+    body = {"source": source, "auto_update": True, "aliases": [{"name": "mine"}]}
+    daemon.wait(daemon.request("POST", "/1.0/images", body))
+    lxc.ok("launch", "mine", "c1")
+    assert "already up to date" in lxc.ok("image", "refresh", "mine")
+    pusher.push(greeting(example_image, "new"), "1")
+    # One that is here is taken as it is, until it is refreshed.
+    lxc.ok("launch", "docker:moving:1", "c2")
+    assert lxc.ok("exec", "c2", "--", "sh", "-c", "echo $GREETING") == "old\n"
+    assert "refreshed successfully" in lxc.ok("image", "refresh", "mine")
+    (image,) = lxc.json("image", "list")
+    assert [alias["name"] for alias in image["aliases"]] == [f"{registry.host}/moving:1", "mine"]
+    assert image["auto_update"]
+    lxc.ok("launch", "mine", "c3")
+    assert lxc.ok("exec", "c3", "--", "sh", "-c", "echo $GREETING") == "new\n"
+    lxc.ok("restart", "c1", "--force")
+    assert lxc.ok("exec", "c1", "--", "sh", "-c", "echo $GREETING") == "old\n"
+    pusher.push(greeting(example_image, "newest"), "1")
+    # A new interval has the daemon look at once.
+    lxc.ok("config", "set", "images.auto_update_interval", "5")
+    deadline = time.monotonic() + 60
+    while [found["fingerprint"] for found in lxc.json("image", "list")][:1] == [image["fingerprint"]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    lxc.ok("config", "unset", "images.auto_update_interval")
 
 
 def test_typing_errors_fail_with_a_reason(lxc: Lxc, daemon: Daemon, example_registry: ExampleRegistry) -> None:

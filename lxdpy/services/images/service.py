@@ -657,7 +657,7 @@ def _seconds(rfc3339: str) -> float:
 def _hinted(name: str, error: NotFoundError) -> NotFoundError:
     """`error`, and how an image in a registry would be named, where `name` may have meant one."""
     try:
-        tagged = f"{Reference.parse(name).familiar}:latest" if ":" not in name and "@" not in name else ""
+        tagged = Reference.parse(name).familiar if ":" not in name and "@" not in name else ""
     except InvalidRequestError:
         tagged = ""
     return NotFoundError(f'{error} (in a registry? name it with its tag, as "{tagged}")') if tagged else error

@@ -299,9 +299,9 @@ def test_what_was_looked_up_ends_with_the_daemon_and_that_is_said(play: Play) ->
 
 def test_errors_say_why_a_name_leads_to_nothing(play: Play) -> None:
     async def scenario(host: Host) -> None:
-        with pytest.raises(NotFoundError, match=r"not found.*alpine:latest"):
+        with pytest.raises(NotFoundError, match=r'not found.*as "alpine:latest"'):
             host.images.show("alpine")
-        with pytest.raises(NotFoundError, match=r"not found.*alpine:latest"):
+        with pytest.raises(NotFoundError, match=r'not found.*as "alpine:latest"'):
             await host.images.find(ImageSource(alias="alpine"))
         assert host.registry.asked == []
         with pytest.raises(NotFoundError, match=r"registry docker\.io"):
