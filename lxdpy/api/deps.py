@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.project import DEFAULT, qualify
+from lxdpy.services.projects import Feature
 
 if TYPE_CHECKING:
     from lxdpy.config import Config
@@ -134,6 +135,11 @@ def projects(request: Request) -> str | None:
     if request.query_params.get("project"):
         raise InvalidRequestError("Cannot specify a project when requesting all projects")
     return None
+
+
+def images_project(request: Request) -> str:
+    """The project whose images the request's project uses. Raises NotFoundError."""
+    return services(request).projects.owner(project(request), Feature.IMAGES)
 
 
 def instance_name(connection: Request | WebSocket) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lxdpy.oci.digest import Digest
+from lxdpy.project import DEFAULT
 
 
 class ImageKind(StrEnum):
@@ -50,6 +51,8 @@ class ImageRecord:
     profiles: tuple[str, ...] = ("default",)
     certificate: str = ""
     """PEM, by which `server` is trusted; "": by the system's."""
+    projects: tuple[str, ...] = (DEFAULT,)
+    """Those that have it, each with aliases of its own; everything else of it is the same for all."""
 
     @property
     def manifest_digest(self) -> Digest:
@@ -59,11 +62,12 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class AliasRecord:
-    """A name of an image."""
+    """A name of an image, in a project."""
 
     name: str
     fingerprint: str
     description: str
+    project: str = DEFAULT
 
 
 def load(connection: sqlite3.Connection) -> list[ImageRecord]:
@@ -92,6 +96,7 @@ def load(connection: sqlite3.Connection) -> list[ImageRecord]:
             expires_at=row["expires_at"],
             profiles=tuple(json.loads(row["profiles"])),
             certificate=row["certificate"],
+            projects=tuple(json.loads(row["projects"])),
         )
         for row in connection.execute("SELECT * FROM images")
     ]
@@ -100,7 +105,7 @@ def load(connection: sqlite3.Connection) -> list[ImageRecord]:
 def load_aliases(connection: sqlite3.Connection) -> list[AliasRecord]:
     """Every alias."""
     return [
-        AliasRecord(row["name"], row["fingerprint"], row["description"])
+        AliasRecord(row["name"], row["fingerprint"], row["description"], row["project"])
         for row in connection.execute("SELECT * FROM image_aliases")
     ]
 
@@ -131,6 +136,7 @@ def put(connection: sqlite3.Connection, image: ImageRecord) -> None:
         "expires_at": image.expires_at,
         "profiles": json.dumps(image.profiles),
         "certificate": image.certificate,
+        "projects": json.dumps(image.projects),
     }
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     changes = ", ".join(f"{name} = excluded.{name}" for name in row if name != "fingerprint")
@@ -148,10 +154,11 @@ def put_alias(connection: sqlite3.Connection, alias: AliasRecord) -> None:
     """Insert an alias or point it elsewhere."""
     connection.execute(
         """
-        INSERT INTO image_aliases VALUES (?, ?, ?)
-        ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, description = excluded.description
+        INSERT INTO image_aliases (project, name, fingerprint, description) VALUES (?, ?, ?, ?)
+        ON CONFLICT (project, name) DO UPDATE SET
+            fingerprint = excluded.fingerprint, description = excluded.description
         """,
-        (alias.name, alias.fingerprint, alias.description),
+        (alias.project, alias.name, alias.fingerprint, alias.description),
     )
 
 
@@ -168,11 +175,17 @@ def put_with_aliases(connection: sqlite3.Connection, image: ImageRecord, aliases
         put_alias(connection, alias)
 
 
-def rename_alias(connection: sqlite3.Connection, name: str, new_name: str) -> None:
+def rename_alias(connection: sqlite3.Connection, project: str, name: str, new_name: str) -> None:
     """Give an alias another name."""
-    connection.execute("UPDATE image_aliases SET name = ? WHERE name = ?", (new_name, name))
+    connection.execute("UPDATE image_aliases SET name = ? WHERE project = ? AND name = ?", (new_name, project, name))
 
 
-def delete_alias(connection: sqlite3.Connection, name: str) -> None:
+def delete_alias(connection: sqlite3.Connection, project: str, name: str) -> None:
     """Delete an alias."""
-    connection.execute("DELETE FROM image_aliases WHERE name = ?", (name,))
+    connection.execute("DELETE FROM image_aliases WHERE project = ? AND name = ?", (project, name))
+
+
+def withdraw(connection: sqlite3.Connection, image: ImageRecord, project: str) -> None:
+    """Write an image that is in `project` no more, and delete its aliases there."""
+    put(connection, image)
+    connection.execute("DELETE FROM image_aliases WHERE project = ? AND fingerprint = ?", (project, image.fingerprint))

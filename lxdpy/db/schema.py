@@ -147,6 +147,19 @@ _STEPS = (
     """
     ALTER TABLE images ADD COLUMN certificate TEXT NOT NULL DEFAULT '';  -- PEM, by which its server is trusted
     """,
+    """
+    ALTER TABLE images ADD COLUMN projects TEXT NOT NULL DEFAULT '["default"]';
+    ALTER TABLE image_aliases RENAME TO old_image_aliases;
+    CREATE TABLE image_aliases (
+        project     TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        fingerprint TEXT NOT NULL REFERENCES images (fingerprint) ON DELETE CASCADE,
+        description TEXT NOT NULL,
+        PRIMARY KEY (project, name)
+    ) STRICT;
+    INSERT INTO image_aliases SELECT 'default', name, fingerprint, description FROM old_image_aliases;
+    DROP TABLE old_image_aliases;
+    """,
 )
 
 

@@ -160,6 +160,40 @@ def test_limits(lxc: Lxc) -> None:
     lxc.ok("project", "delete", "small")
 
 
+def test_images_of_a_projects_own(lxc: Lxc, daemon: Daemon) -> None:
+    lxc.ok("project", "create", "own", "-c", "features.profiles=false")
+    (image,) = daemon.get("/1.0/images?recursion=1")
+    fingerprint = image["fingerprint"]
+    assert lxc.json("image", "list", "--project", "own") == []
+    assert "not found" in lxc.fails("image", "info", "example", "--project", "own").lower()
+    assert "not found" in lxc.fails("launch", "example", "w", "--project", "own").lower()
+    daemon.wait(
+        daemon.request(
+            "POST",
+            "/1.0/images?project=own",
+            {
+                "source": {
+                    "type": "image",
+                    "protocol": "oci",
+                    "server": image["update_source"]["server"],
+                    "alias": "example:1",
+                },
+                "aliases": [{"name": "mine"}],
+            },
+        )
+    )
+    (entry,) = lxc.json("image", "list", "--project", "own")
+    assert (entry["fingerprint"], {alias["name"] for alias in entry["aliases"]} >= {"mine"}) == (fingerprint, True)
+    assert daemon.get("/1.0/images?project=own") == [f"/1.0/images/{fingerprint}?project=own"]
+    assert "mine" not in lxc.ok("image", "alias", "list")
+    lxc.ok("launch", "mine", "w", "--project", "own")
+    lxc.ok("image", "delete", "mine", "--project", "own")
+    assert lxc.ok("exec", "w", "--project", "own", "--", "hostname") == "w\n"
+    assert daemon.get("/1.0/images") == [f"/1.0/images/{fingerprint}"]
+    lxc.ok("delete", "w", "--force", "--project", "own")
+    lxc.ok("project", "delete", "own")
+
+
 def test_profiles_of_a_projects_own(lxc: Lxc) -> None:
     lxc.ok("project", "create", "own", "-c", "features.images=false")
     assert lxc.yaml("profile", "show", "default", "--project", "own")["devices"] == {}

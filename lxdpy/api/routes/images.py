@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 
 from lxdpy.api import downloads, envelope, filtering, uploads
-from lxdpy.api.deps import body, in_project, project, read_body, recursion, services
+from lxdpy.api.deps import body, images_project, project, read_body, recursion, services
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import images as schema
@@ -15,24 +15,23 @@ from lxdpy.api.schemas.instances import image_source
 from lxdpy.db.images import AliasRecord, ImageRecord
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.project import instance_url, qualify
+from lxdpy.project import in_project, instance_url, qualify
 from lxdpy.services.images import ImageSettings
 
 router = Router()
 
 _INSTANCES = ("instance", "container", "snapshot")
-_LISTS = {"recursion": "1: objects", "project": 'only "default" holds images'}
+_LISTS = {"recursion": "1: objects", "project": "empty: default"}
 
 
 @router.get("/1.0/images", **documented(list[schema.Image] | list[str], query={**_LISTS, "filter": "as LXD's"}))
 async def get_images(request: Request) -> Response:
     """Every image."""
-    images = services(request).images
-    here = images.all() if in_project(request) else []
-    objects = [schema.render(image, images.aliases.of(image.fingerprint)) for image in here]
+    images, where = services(request).images, images_project(request)
+    objects = [schema.render(image, images.aliases.of(image.fingerprint, where)) for image in images.all(where)]
     chosen = filtering.select(filtering.parse(request.query_params.get("filter")), objects)
     if recursion(request) == 0:
-        return envelope.sync([f"/1.0/images/{image['fingerprint']}" for image in chosen])
+        return envelope.sync([in_project(f"/1.0/images/{image['fingerprint']}", where) for image in chosen])
     return envelope.sync(chosen)
 
 
@@ -47,7 +46,9 @@ async def post_images(request: Request) -> Response:
     asked = await read_body(stream, schema.ImagesPost)
     if asked.source.type in _INSTANCES:
         return _publish(request, asked)
-    source, wanted = image_source(asked.source), schema.details(asked)
+    where = images_project(request)
+    source = dataclasses.replace(image_source(asked.source), project=where)
+    wanted = dataclasses.replace(schema.details(asked), project=where)
     if not source.is_remote:
         raise InvalidRequestError('Cannot fetch an image: source needs a "protocol", "oci" or "simplestreams"')
     for profile in wanted.profiles:
@@ -76,6 +77,7 @@ def _publish(request: Request, body: schema.ImagesPost) -> Response:
         qualify(project(request), instance) + slash + snapshot,
         found.server_config.text("images.compression_algorithm"),
     )
+    wanted = dataclasses.replace(wanted, details=dataclasses.replace(wanted.details, project=images_project(request)))
     for profile in wanted.details.profiles:
         found.profiles.get(project(request), profile)
     found.instances.publisher.check(wanted)
@@ -97,7 +99,7 @@ def _publish(request: Request, body: schema.ImagesPost) -> Response:
 async def _import(request: Request, stream: AsyncIterator[bytes]) -> Response:
     """Receive the file, and have the rest done in the background."""
     found = services(request)
-    details = uploads.details_of(request)
+    details = dataclasses.replace(uploads.details_of(request), project=images_project(request))
     incoming = found.images.receive()
     try:
         files, filename = await uploads.receive(request, stream, incoming)
@@ -124,9 +126,9 @@ async def _import(request: Request, stream: AsyncIterator[bytes]) -> Response:
 @router.get("/1.0/images/aliases", **documented(list[schema.ImageAliasesEntry] | list[str], query=_LISTS))
 async def get_aliases(request: Request) -> Response:
     """Every alias."""
-    aliases = services(request).images.aliases.all() if in_project(request) else []
+    aliases = services(request).images.aliases.all(images_project(request))
     if recursion(request) == 0:
-        return envelope.sync([f"/1.0/images/aliases/{alias.name}" for alias in aliases])
+        return envelope.sync([in_project(f"/1.0/images/aliases/{alias.name}", alias.project) for alias in aliases])
     return envelope.sync([schema.render_alias(alias) for alias in aliases])
 
 
@@ -134,21 +136,25 @@ async def get_aliases(request: Request) -> Response:
 async def post_alias(request: Request) -> Response:
     """Name an image."""
     wanted = await body(request, schema.ImageAliasesPost)
-    alias = await services(request).images.add_alias(wanted.name, wanted.target, wanted.description or "")
-    return envelope.created(f"/1.0/images/aliases/{quote(alias.name)}")
+    alias = await services(request).images.add_alias(
+        wanted.name, wanted.target, wanted.description or "", images_project(request)
+    )
+    return envelope.created(in_project(f"/1.0/images/aliases/{quote(alias.name)}", alias.project))
 
 
 @router.get("/1.0/images/aliases/{name:path}", **documented(schema.ImageAliasesEntry))
 async def get_alias(request: Request) -> Response:
     """One alias. An image reference is found in any spelling; one that is not here is looked up in its registry."""
-    alias = schema.render_alias(await services(request).images.find_alias(request.path_params["name"]))
+    alias = schema.render_alias(
+        await services(request).images.find_alias(request.path_params["name"], images_project(request))
+    )
     return envelope.sync(alias, etag=etag(alias))
 
 
 @router.delete("/1.0/images/aliases/{name:path}", **documented())
 async def delete_alias(request: Request) -> Response:
     """Remove a name; the image stays."""
-    await services(request).images.aliases.delete(request.path_params["name"])
+    await services(request).images.aliases.delete(request.path_params["name"], images_project(request))
     return envelope.empty()
 
 
@@ -175,7 +181,7 @@ async def _change_alias(request: Request, target: str | None, description: str |
             description=alias.description if description is None else description,
         )
 
-    await services(request).images.update_alias(request.path_params["name"], change)
+    await services(request).images.update_alias(request.path_params["name"], change, images_project(request))
     return envelope.empty()
 
 
@@ -183,8 +189,8 @@ async def _change_alias(request: Request, target: str | None, description: str |
 async def rename_alias(request: Request) -> Response:
     """Give a name another name."""
     wanted = await body(request, schema.ImageAliasPost)
-    await services(request).images.aliases.rename(request.path_params["name"], wanted.name)
-    return envelope.created(f"/1.0/images/aliases/{quote(wanted.name)}")
+    await services(request).images.aliases.rename(request.path_params["name"], wanted.name, images_project(request))
+    return envelope.created(in_project(f"/1.0/images/aliases/{quote(wanted.name)}", images_project(request)))
 
 
 @router.put("/1.0/images/{fingerprint}", **documented(body=schema.ImagePut))
@@ -209,7 +215,7 @@ async def _change(request: Request, change: Callable[[ImageRecord], ImageSetting
             services(request).profiles.get(project(request), profile)
         return wanted
 
-    await services(request).images.update(request.path_params["fingerprint"], checked)
+    await services(request).images.update(request.path_params["fingerprint"], checked, images_project(request))
     return envelope.empty()
 
 
@@ -217,10 +223,11 @@ async def _change(request: Request, change: Callable[[ImageRecord], ImageSetting
 async def delete_image(request: Request) -> Response:
     """Delete an image and its aliases; layers that instances or other images use stay."""
     found = services(request)
-    fingerprint = found.images.get(request.path_params["fingerprint"]).fingerprint
+    where = images_project(request)
+    fingerprint = found.images.get(request.path_params["fingerprint"], where).fingerprint
 
     async def run(progress: Progress) -> None:
-        await found.images.delete(fingerprint)
+        await found.images.delete(fingerprint, where)
 
     resources = {"images": [f"/1.0/images/{fingerprint}"]}
     return envelope.accepted(found.operations.start("Deleting image", run, resources=resources))
@@ -235,20 +242,24 @@ async def delete_image(request: Request) -> Response:
 )
 async def export_image(request: Request) -> Response:
     """An LXD image's files; OCI images are not exported."""
-    return downloads.answer(await services(request).images.export(request.path_params["fingerprint"]))
+    return downloads.answer(
+        await services(request).images.export(request.path_params["fingerprint"], images_project(request))
+    )
 
 
 @router.head("/1.0/images/{fingerprint}/export", **documented(description="As GET, without the file"))
 async def head_image_export(request: Request) -> Response:
     """Name and size of what GET would send."""
-    return downloads.answer(await services(request).images.export(request.path_params["fingerprint"]), head=True)
+    return downloads.answer(
+        await services(request).images.export(request.path_params["fingerprint"], images_project(request)), head=True
+    )
 
 
 @router.post("/1.0/images/{fingerprint}/refresh", **documented(status=202))
 async def refresh_image(request: Request) -> Response:
     """Fetch what the image's source has now; metadata's `refreshed` says whether that is a newer image."""
     found = services(request)
-    fingerprint = found.images.get(request.path_params["fingerprint"]).fingerprint
+    fingerprint = found.images.get(request.path_params["fingerprint"], images_project(request)).fingerprint
 
     async def run(progress: Progress) -> Mapping[str, object]:
         return {"refreshed": await found.upkeep.refresh(fingerprint, progress)}
@@ -260,7 +271,8 @@ async def refresh_image(request: Request) -> Response:
 @router.get("/1.0/images/{fingerprint}/ancestry", **documented(list[schema.ImageAncestryEntry]))
 async def get_ancestry(request: Request) -> Response:
     """The image's layers, newest first, each with its chain id and the step that made it (image_ancestry)."""
-    entries = services(request).images.ancestry(request.path_params["fingerprint"])
+    images = services(request).images
+    entries = images.ancestry(images.get(request.path_params["fingerprint"], images_project(request)).fingerprint)
     return envelope.sync([schema.render_ancestry(entry) for entry in entries])
 
 
@@ -269,6 +281,7 @@ async def get_ancestry(request: Request) -> Response:
 async def get_image(request: Request) -> Response:
     """One image by fingerprint or a prefix of it; also one that was looked up in a registry lately."""
     images = services(request).images
-    image = images.show(request.path_params["fingerprint"])
-    rendered = schema.render(image, images.aliases.of(image.fingerprint))
+    where = images_project(request)
+    image = images.show(request.path_params["fingerprint"], where)
+    rendered = schema.render(image, images.aliases.of(image.fingerprint, where))
     return envelope.sync(rendered, etag=etag(schema.writable(image)))

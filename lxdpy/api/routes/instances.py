@@ -1,5 +1,7 @@
 """`/1.0/instances`: list, make, read, change, delete; what they do, print and how they ended."""
 
+import dataclasses
+
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -8,6 +10,7 @@ from lxdpy.api.deps import (
     Services,
     body,
     flag,
+    images_project,
     instance_name,
     integer,
     project,
@@ -67,7 +70,7 @@ async def post_instances(request: Request) -> Response:
         return _copy(found, wanted, project(request))
     new = found.instances.reserve(schema.new_instance(wanted, project(request)))
     try:
-        image = await found.images.find(new.source)
+        image = await found.images.find(dataclasses.replace(new.source, project=images_project(request)))
 
         async def run(progress: Progress) -> None:
             await found.instances.create(new, image, progress)

@@ -13,6 +13,7 @@ from lxdpy.errors import InvalidRequestError, NotFoundError
 from lxdpy.image_metadata import ImageMetadata
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
+from lxdpy.project import DEFAULT
 
 OCI_CONFIG = "oci.json"
 """Beside metadata.yaml: an OCI image config, when the image is an app and no system."""
@@ -52,6 +53,8 @@ class ImageDetails:
     """By which, from where and as what it was fetched; all "" when a client brought it."""
     certificate: str = ""
     """PEM, by which the server is trusted."""
+    project: str = DEFAULT
+    """That is to have it."""
 
 
 def record(

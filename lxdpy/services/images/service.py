@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,9 +43,11 @@ from lxdpy.oci.manifest import Manifest
 from lxdpy.oci.platform import Platform
 from lxdpy.oci.reference import Reference
 from lxdpy.progress import NoProgress, Progress
+from lxdpy.project import DEFAULT, in_project
 from lxdpy.services import architectures
 from lxdpy.services.events import Announce
 from lxdpy.services.images.aliases import Aliases
+from lxdpy.services.images.aliases import path as alias_path
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
 from lxdpy.services.images.export import ExportedFile, export
 from lxdpy.services.images.import_ import (
@@ -135,26 +137,33 @@ class ImageService:
 
     # ---- reading
 
-    def all(self) -> list[ImageRecord]:
-        """Every image, newest upload first."""
-        return sorted(self._images.values(), key=lambda image: -image.uploaded_at)
+    def all(self, project: str | None = None) -> list[ImageRecord]:
+        """Every image, or those of one project, newest upload first."""
+        images = [image for image in self._images.values() if project is None or project in image.projects]
+        return sorted(images, key=lambda image: -image.uploaded_at)
 
-    def get(self, fingerprint: str) -> ImageRecord:
-        """An image by fingerprint or an unambiguous prefix of it. Raises NotFoundError, InvalidRequestError."""
-        if exact := self._images.get(fingerprint):
+    def paths_in(self, project: str) -> list[str]:
+        """API paths of a project's images."""
+        return [in_project(f"/1.0/images/{image.fingerprint}", project) for image in self.all(project)]
+
+    def get(self, fingerprint: str, project: str | None = None) -> ImageRecord:
+        """An image, or one of a project, by fingerprint or an unambiguous prefix of it. Raises NotFoundError,
+        InvalidRequestError."""
+        exact = self._images.get(fingerprint)
+        if exact is not None and (project is None or project in exact.projects):
             return exact
-        matches = [image for key, image in self._images.items() if fingerprint and key.startswith(fingerprint)]
+        matches = [image for image in self.all(project) if fingerprint and image.fingerprint.startswith(fingerprint)]
         if not matches:
             raise NotFoundError(f'Image "{fingerprint}" not found')
         if len(matches) > 1:
             raise InvalidRequestError(f'Partial fingerprint "{fingerprint}" matches more than one image')
         return matches[0]
 
-    def show(self, name: str) -> ImageRecord:
+    def show(self, name: str, project: str = DEFAULT) -> ImageRecord:
         """As `get`; and by its whole fingerprint an image that was looked up in a registry lately, as a pull would make
         it. Raises also what such a lookup of `name` led to."""
         try:
-            return self.get(name)
+            return self.get(name, project)
         except NotFoundError as exc:
             if resolved := self._lazy.get(name):
                 return dataclasses.replace(self._record(resolved, ()), uploaded_at=0.0)
@@ -164,11 +173,11 @@ class ImageService:
         """Whether the image with exactly this fingerprint is here."""
         return fingerprint in self._images
 
-    async def find_alias(self, name: str) -> AliasRecord:
+    async def find_alias(self, name: str, project: str = DEFAULT) -> AliasRecord:
         """As `alias`; a reference that says by itself that it is in a registry is looked up there, and names an image
         that may not be here. Raises NotFoundError, RegistryError."""
         try:
-            return self.aliases.get(name)
+            return self.aliases.get(name, project)
         except NotFoundError:
             reference = self._lazy.reference(name)
             if reference is None:
@@ -176,12 +185,12 @@ class ImageService:
             resolved = await self._lazy.find(reference)
             return AliasRecord(reference.familiar, resolved.manifest_digest.hex, "")
 
-    def lookup(self, name: str) -> ImageRecord:
+    def lookup(self, name: str, project: str = DEFAULT) -> ImageRecord:
         """An image by alias, reference or fingerprint prefix. Raises NotFoundError, InvalidRequestError."""
         try:
-            return self._images[self.aliases.get(name).fingerprint]
+            return self._images[self.aliases.get(name, project).fingerprint]
         except NotFoundError:
-            return self.get(name)
+            return self.get(name, project)
 
     def config(self, config_digest: Digest) -> ImageConfig:
         """An image's configuration. Raises NotFoundError when its blob is gone."""
@@ -219,7 +228,7 @@ class ImageService:
         if source.is_streams:
             return await self._find_on_server(source, refresh=refresh)
         reference = source.reference(self._config.images.default_registry)
-        alias = self.aliases.exact(reference.familiar)
+        alias = self.aliases.exact(reference.familiar, source.project)
         if alias is not None and not refresh:
             return FoundImage(self._images[alias.fingerprint], None)
         return FoundImage(None, await self._resolve(reference))
@@ -228,9 +237,9 @@ class ImageService:
         """An image that is here, or was looked up in a registry by its name."""
         try:
             if source.fingerprint:
-                return FoundImage(self.get(source.fingerprint), None)
+                return FoundImage(self.get(source.fingerprint, source.project), None)
             if source.alias:
-                return FoundImage(self.lookup(source.alias), None)
+                return FoundImage(self.lookup(source.alias, source.project), None)
         except NotFoundError as exc:
             if source.fingerprint:
                 resolved = self._lazy.get(source.fingerprint)
@@ -274,14 +283,30 @@ class ImageService:
                     assert found.source is not None
                     return await self._fetch_remote(found.remote, found.source, wanted, progress)
         elif found.resolved is not None:
-            await self.pull(found.resolved, progress)
+            await self.pull(found.resolved, progress, wanted.project)
         if not wanted.cached:
             await uninterrupted(self._settle(found.fingerprint, found.source, wanted))
+        await uninterrupted(self._admit(found.fingerprint, wanted.project))
         return self.get(found.fingerprint)
 
-    async def fetch_for_instance(self, found: FoundImage, progress: Progress) -> ImageRecord:
+    async def _admit(self, fingerprint: str, project: str, aliases: Mapping[str, str] | None = None) -> ImageRecord:
+        """Have an image that is here in a project, too. Raises NotFoundError."""
+        async with self._changing:
+            image = self.get(fingerprint)
+            self.aliases.check_free(aliases or {}, project)
+            if project in image.projects:
+                return image
+            new = dataclasses.replace(image, projects=(*image.projects, project))
+            names = [AliasRecord(name, fingerprint, text, project) for name, text in (aliases or {}).items()]
+            await self._database.run(lambda db: table.put_with_aliases(db, new, names))
+            self._images[fingerprint] = new
+            self.aliases.put(names)
+        self._announce("image-created", in_project(f"/1.0/images/{fingerprint}", project), {"type": "container"})
+        return new
+
+    async def fetch_for_instance(self, found: FoundImage, progress: Progress, project: str = DEFAULT) -> ImageRecord:
         """Bring what an instance is to be made of. What comes from an image server is cached: it expires."""
-        wanted = ImageDetails(cached=True, auto_update=self._server_config.auto_update_cached)
+        wanted = ImageDetails(cached=True, auto_update=self._server_config.auto_update_cached, project=project)
         return await self.fetch(found, wanted, progress)
 
     async def _fetch_remote(
@@ -300,13 +325,13 @@ class ImageService:
             reference=source.name,
             certificate=source.certificate,
         )
-        self.aliases.check_free(details.aliases)
+        self.aliases.check_free(details.aliases, details.project)
         with self.pin((), [file.digest for file in remote.files]):
             files = await self._remote.fetch(remote, source.certificate, progress)
             return await self.import_files(files, details)
 
-    async def pull(self, resolved: ResolvedImage, progress: Progress) -> ImageRecord:
-        """Fetch and unpack what is missing of an image, and record it under its reference.
+    async def pull(self, resolved: ResolvedImage, progress: Progress, project: str = DEFAULT) -> ImageRecord:
+        """Fetch and unpack what is missing of an image, and record it in a project, under its reference.
 
         Raises RegistryError, DigestMismatchError, AccessDeniedError, LayerError, NoSpaceError, WorkerError.
         """
@@ -319,7 +344,7 @@ class ImageService:
         )
         layer_ids = tuple(layer.id for layer in layers)
         try:
-            return await uninterrupted(self._put(resolved, layer_ids))
+            return await uninterrupted(self._put(resolved, layer_ids, project))
         finally:
             self._store.release(layer_ids)
 
@@ -337,6 +362,8 @@ class ImageService:
         """
         self._check_import(files, details)
         check_properties(details.properties)
+        if files.fingerprint in self._images:
+            return await uninterrupted(self._admit(files.fingerprint, details.project, details.aliases))
         layer = await self._store.unpack_image(files)
         try:
             return await uninterrupted(self._put_files(files, layer, details))
@@ -348,35 +375,44 @@ class ImageService:
             raise InvalidRequestError(
                 f"Fingerprints don't match: got {files.fingerprint}, expected {details.fingerprint:.100}"
             )
-        if files.fingerprint in self._images:
+        known = self._images.get(files.fingerprint)
+        if known is not None and details.project in known.projects:
             raise ConflictError("Image with same fingerprint already exists")
-        self.aliases.check_free(details.aliases)
+        self.aliases.check_free(details.aliases, details.project)
 
     async def _put_files(self, files: ImageFiles, layer: StoredLayer, details: ImageDetails) -> ImageRecord:
         async with self._changing:
             self._check_import(files, details)
             metadata, config = await asyncio.to_thread(read, self._store.image_directory(files.fingerprint))
             config_digest = None if config is None else Digest.of(config)
-            image = record(files, layer, metadata, config_digest, details)
+            known = self._images.get(files.fingerprint)
+            image = dataclasses.replace(
+                record(files, layer, metadata, config_digest, details),
+                projects=(*(known.projects if known else ()), details.project),
+            )
             check_properties(image.properties)
             with self.pin(image.layers, image.blobs):
                 if config is not None and config_digest is not None:
                     check_environment("import the image", ImageConfig.parse(config))
                     await asyncio.to_thread(self._store.write_blob, config_digest, config)
-                aliases = [AliasRecord(name, image.fingerprint, text) for name, text in details.aliases.items()]
+                aliases = [
+                    AliasRecord(name, image.fingerprint, text, details.project)
+                    for name, text in details.aliases.items()
+                ]
                 await self._database.run(lambda db: table.put_with_aliases(db, image, aliases))
                 self._images[image.fingerprint] = image
                 self.aliases.put(aliases)
-        self._announce("image-created", f"/1.0/images/{image.fingerprint}", {"type": "container"})
+        path = in_project(f"/1.0/images/{image.fingerprint}", details.project)
+        self._announce("image-created", path, {"type": "container"})
         for alias in aliases:
-            self._announce("image-alias-created", f"/1.0/images/aliases/{alias.name}")
+            self._announce("image-alias-created", alias_path(alias))
         return image
 
-    async def export(self, fingerprint: str) -> list[ExportedFile]:
+    async def export(self, fingerprint: str, project: str = DEFAULT) -> list[ExportedFile]:
         """An LXD image's files, open, for the caller to close. Raises NotFoundError, UnsupportedError."""
-        image = self.get(fingerprint)
+        image = self.get(fingerprint, project)
         files = await asyncio.to_thread(export, image, self._store)
-        self._announce("image-retrieved", f"/1.0/images/{image.fingerprint}")
+        self._announce("image-retrieved", in_project(f"/1.0/images/{image.fingerprint}", project))
         return files
 
     async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
@@ -427,7 +463,7 @@ class ImageService:
         self._store.write_blob(resolved.manifest.config.digest, resolved.config_bytes)
         self._store.write_blob(resolved.manifest_digest, resolved.manifest_bytes)
 
-    def _record(self, resolved: ResolvedImage, layer_ids: tuple[str, ...]) -> ImageRecord:
+    def _record(self, resolved: ResolvedImage, layer_ids: tuple[str, ...], project: str = DEFAULT) -> ImageRecord:
         now = time.time()
         known = self._images.get(resolved.manifest_digest.hex)
         config = resolved.config
@@ -453,6 +489,7 @@ class ImageService:
             auto_update=known.auto_update if known else False,
             expires_at=known.expires_at if known else 0.0,
             profiles=known.profiles if known else ("default",),
+            projects=tuple(dict.fromkeys((*(known.projects if known else ()), project))),
             properties=known.properties
             if known
             else {
@@ -466,16 +503,16 @@ class ImageService:
             blobs=tuple(blobs),
         )
 
-    async def _put(self, resolved: ResolvedImage, layer_ids: tuple[str, ...]) -> ImageRecord:
+    async def _put(self, resolved: ResolvedImage, layer_ids: tuple[str, ...], project: str) -> ImageRecord:
         """Record a pulled image under its reference."""
         async with self._changing:
-            image = self._record(resolved, layer_ids)
+            image = self._record(resolved, layer_ids, project)
             with self.pin(image.layers, image.blobs):
                 await asyncio.to_thread(self._write_documents, resolved)
                 known = self._images.get(image.fingerprint)
-                alias = self.aliases.exact(resolved.reference.familiar)
+                alias = self.aliases.exact(resolved.reference.familiar, project)
                 new_alias = AliasRecord(
-                    resolved.reference.familiar, image.fingerprint, alias.description if alias else ""
+                    resolved.reference.familiar, image.fingerprint, alias.description if alias else "", project
                 )
                 if (image, new_alias) != (known, alias):
                     # Its layers are not on disk yet either: the store syncs them in a while.
@@ -484,7 +521,7 @@ class ImageService:
                     self.aliases.put([new_alias])
                     await self._name_blobs()
                     action = "image-updated" if known else "image-created"
-                    self._announce(action, f"/1.0/images/{image.fingerprint}")
+                    self._announce(action, in_project(f"/1.0/images/{image.fingerprint}", project))
             return image
 
     # ---- changing
@@ -497,39 +534,43 @@ class ImageService:
                 await self._database.run(lambda db: table.put(db, used), durable=False)
                 self._images[fingerprint] = used
 
-    async def add_alias(self, name: str, fingerprint: str, description: str) -> AliasRecord:
+    async def add_alias(self, name: str, fingerprint: str, description: str, project: str = DEFAULT) -> AliasRecord:
         """Name an image. Raises ConflictError when the name is taken, NotFoundError, InvalidRequestError."""
-        return await self.aliases.add(name, lambda: self.get(fingerprint).fingerprint, description)
+        return await self.aliases.add(name, lambda: self.get(fingerprint, project).fingerprint, description, project)
 
-    async def update_alias(self, name: str, change: Callable[[AliasRecord], AliasRecord]) -> None:
+    async def update_alias(
+        self, name: str, change: Callable[[AliasRecord], AliasRecord], project: str = DEFAULT
+    ) -> None:
         """Have an alias name another image, or describe it otherwise. Raises NotFoundError and what `change` raises."""
 
         def checked(alias: AliasRecord) -> AliasRecord:
             new = change(alias)
-            return dataclasses.replace(new, fingerprint=self.get(new.fingerprint).fingerprint)
+            return dataclasses.replace(new, fingerprint=self.get(new.fingerprint, project).fingerprint)
 
-        await self.aliases.update(name, checked)
+        await self.aliases.update(name, checked, project)
 
-    async def update(self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings]) -> None:
+    async def update(
+        self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings], project: str = DEFAULT
+    ) -> None:
         """Replace what clients may change; `change` is asked while nothing else changes the image, and may raise.
 
         Raises NotFoundError, InvalidRequestError.
         """
-        await uninterrupted(self._update(fingerprint, change))
+        await uninterrupted(self._update(fingerprint, change, project))
 
-    async def _update(self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings]) -> None:
+    async def _update(self, fingerprint: str, change: Callable[[ImageRecord], ImageSettings], project: str) -> None:
         async with self._changing:
-            image = self.get(fingerprint)
+            image = self.get(fingerprint, project)
             new = changed(image, change(image))
             await self._database.run(lambda db: table.put(db, new))
             self._images[new.fingerprint] = new
-        self._announce("image-updated", f"/1.0/images/{new.fingerprint}")
+        self._announce("image-updated", in_project(f"/1.0/images/{new.fingerprint}", project))
 
     async def _settle(self, fingerprint: str, source: ImageSource | None, wanted: ImageDetails) -> None:
         """Have an image that is here be what a client wants of one that it asked for by itself."""
         async with self._changing:
             image = self.get(fingerprint)
-            taken = [alias for name in wanted.aliases if (alias := self.aliases.exact(name))]
+            taken = [alias for name in wanted.aliases if (alias := self.aliases.exact(name, wanted.project))]
             if other := next((alias for alias in taken if alias.fingerprint != image.fingerprint), None):
                 raise ConflictError(f"Alias already exists: {other.name}")
             check_properties(wanted.properties)
@@ -550,7 +591,9 @@ class ImageService:
                     reference=source.name,
                     certificate=source.certificate,
                 )
-            aliases = [AliasRecord(name, image.fingerprint, text) for name, text in wanted.aliases.items()]
+            aliases = [
+                AliasRecord(name, image.fingerprint, text, wanted.project) for name, text in wanted.aliases.items()
+            ]
             if new != image or aliases:
                 await self._database.run(lambda db: table.put_with_aliases(db, new, aliases))
                 self._images[new.fingerprint] = new
@@ -575,8 +618,9 @@ class ImageService:
                 cached=before.cached and after.cached,
                 profiles=before.profiles,
                 last_used_at=max(before.last_used_at, after.last_used_at),
+                projects=tuple(dict.fromkeys((*before.projects, *after.projects))),
             )
-            aliases = [dataclasses.replace(alias, fingerprint=new) for alias in self.aliases.of(old)]
+            aliases = [dataclasses.replace(alias, fingerprint=new) for alias in self.aliases.of(old, None)]
 
             def write(db: sqlite3.Connection) -> None:
                 table.put_with_aliases(db, image, aliases)
@@ -588,22 +632,33 @@ class ImageService:
             self.aliases.put(aliases)
             await self._name_blobs()
         for alias in aliases:
-            self._announce("image-alias-updated", f"/1.0/images/aliases/{alias.name}")
-        self._announce("image-deleted", f"/1.0/images/{old}")
+            self._announce("image-alias-updated", alias_path(alias))
+        for project in before.projects:
+            self._announce("image-deleted", in_project(f"/1.0/images/{old}", project))
 
-    async def delete(self, fingerprint: str) -> None:
-        """Delete an image; its layers stay while other images or instances use them. Raises NotFoundError."""
-        await uninterrupted(self._delete(fingerprint))
+    async def delete(self, fingerprint: str, project: str | None = None) -> None:
+        """Delete an image from a project, or altogether; its layers stay while other images or instances use them.
+
+        Raises NotFoundError.
+        """
+        await uninterrupted(self._delete(fingerprint, project))
         await self.collect()
 
-    async def _delete(self, fingerprint: str) -> None:
+    async def _delete(self, fingerprint: str, project: str | None) -> None:
         async with self._changing:
-            image = self.get(fingerprint)
-            await self._database.run(lambda db: table.delete(db, image.fingerprint))
-            del self._images[image.fingerprint]
-            self.aliases.forget(image.fingerprint)
+            image = self.get(fingerprint, project)
+            others = tuple(other for other in image.projects if project not in (None, other))
+            if others and project is not None:
+                kept = dataclasses.replace(image, projects=others)
+                await self._database.run(lambda db: table.withdraw(db, kept, project))
+                self._images[image.fingerprint] = kept
+            else:
+                await self._database.run(lambda db: table.delete(db, image.fingerprint))
+                del self._images[image.fingerprint]
+            self.aliases.forget(image.fingerprint, project)
             await self._name_blobs()
-        self._announce("image-deleted", f"/1.0/images/{image.fingerprint}")
+        for gone in set(image.projects) - set(others):
+            self._announce("image-deleted", in_project(f"/1.0/images/{image.fingerprint}", gone))
 
     async def collect(self) -> Collected:
         """Remove layers and blobs that nothing refers to."""

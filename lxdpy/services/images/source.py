@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.oci.reference import Reference
+from lxdpy.project import DEFAULT
 
 STREAMS = "simplestreams"
 
@@ -20,6 +21,8 @@ class ImageSource:
     protocol: str = ""
     certificate: str = ""
     """PEM, by which an image server is trusted instead of the system's."""
+    project: str = DEFAULT
+    """Whose images are meant by an image that is here."""
 
     @property
     def is_remote(self) -> bool:

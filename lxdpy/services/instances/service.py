@@ -46,7 +46,7 @@ from lxdpy.services.instances.snapshots import Snapshots
 from lxdpy.services.instances.templates import APPLY, Templates, instance_id_for, new_instance_id
 from lxdpy.services.instances.volatile import POWER, is_host_name, merged
 from lxdpy.services.networks import NetworkService
-from lxdpy.services.projects import ProjectService
+from lxdpy.services.projects import Feature, ProjectService
 from lxdpy.services.storage import Holding, StorageService
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -109,6 +109,7 @@ class InstanceService:
         self._roster.follow = self._follow_profiles
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
+        projects.add_user(images.paths_in)
         storage.add_holdings(self._storage_holdings)
         images.add_referrer(self._uses)
 
@@ -302,8 +303,9 @@ class InstanceService:
         """
         try:
             record = image.record
-            if record is None:
-                record = await self._images.fetch_for_instance(image, progress)
+            where = self._projects.owner(project_of(new.name), Feature.IMAGES)
+            if record is None or where not in record.projects:
+                record = await self._images.fetch_for_instance(image, progress, where)
             new = self._with_profiles(new, record)
             if record.kind is ImageKind.LXD:
                 # Its metadata is beside its layer.

@@ -123,6 +123,8 @@ def test_a_project_in_use_keeps_features_and_name(play: Play) -> None:
         with pytest.raises(InvalidRequestError, match="Only empty projects can be removed"):
             await host.projects.delete("p1")
         await host.instances.delete("p1_web")
+        assert f"/1.0/images/{host.images.all('p1')[0].fingerprint}?project=p1" in host.projects.used_by("p1")
+        await host.images.delete(host.images.all("p1")[0].fingerprint, "p1")
         await host.projects.update("p1", lambda project: ProjectSettings("", config))
         await host.projects.delete("p1")
 
@@ -182,6 +184,7 @@ def test_profiles_of_a_projects_own(play: Play) -> None:
 
     async def later(host: Host) -> None:
         assert host.profiles.get("own", "x").description == "of own"
+        await host.images.delete(host.images.all("own")[0].fingerprint, "own")
         await host.profiles.update("own", "default", lambda profile: ProfileSettings("edited"))
         await host.instances.delete("own_web")
         await host.profiles.delete("own", "x")
