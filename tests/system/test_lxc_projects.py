@@ -160,6 +160,26 @@ def test_limits(lxc: Lxc) -> None:
     lxc.ok("project", "delete", "small")
 
 
+def test_move_between_projects(lxc: Lxc) -> None:
+    lxc.ok("project", "create", "p1", "-c", "features.profiles=false", "-c", "features.images=false")
+    lxc.ok("launch", "example", "web")
+    lxc.ok("exec", "web", "--", "sh", "-c", "echo kept > /kept")
+    lxc.ok("snapshot", "web", "snap")
+    assert "running" in lxc.fails("move", "web", "--target-project", "p1").lower()
+    lxc.ok("stop", "web", "--force")
+    assert "not found" in lxc.fails("move", "web", "--target-project", "nope").lower()
+    lxc.ok("move", "web", "--target-project", "p1")
+    assert lxc.json("list") == []
+    lxc.ok("start", "web", "--project", "p1")
+    assert lxc.ok("exec", "web", "--project", "p1", "--", "cat", "/kept") == "kept\n"
+    assert [snapshot["name"] for snapshot in lxc.json("list", "--project", "p1")[0]["snapshots"]] == ["snap"]
+    lxc.ok("stop", "web", "--force", "--project", "p1")
+    lxc.ok("move", "web", "site", "--project", "p1", "--target-project", "default")
+    assert [entry["name"] for entry in lxc.json("list")] == ["site"]
+    lxc.ok("delete", "site")
+    lxc.ok("project", "delete", "p1")
+
+
 def test_images_of_a_projects_own(lxc: Lxc, daemon: Daemon) -> None:
     lxc.ok("project", "create", "own", "-c", "features.profiles=false")
     (image,) = daemon.get("/1.0/images?recursion=1")

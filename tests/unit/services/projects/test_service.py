@@ -211,3 +211,34 @@ def test_nothing_is_in_an_unknown_project(play: Play) -> None:
         assert host.instances.names("nope") == []
 
     play(scenario)
+
+
+def test_an_instance_moves_between_projects(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await host.projects.create("p1", ProjectSettings(config={"limits.instances": "1"}))
+        await host.profiles.create("default", "here", ProfileSettings())
+        await make_instance(host, "web", profiles=("default",))
+        await make_instance(host, "db", profiles=("here",))
+        with pytest.raises(NotFoundError, match="Project 'nope' not found"):
+            await host.instances.rename("web", "nope_web")
+        with pytest.raises(NotFoundError, match='Profile "here" not found'):
+            await host.instances.rename("db", "p1_db")
+        assert "eth0" in host.instances.get("web").expanded_devices
+        await host.instances.rename("web", "p1_site")
+        assert host.instances.names() == ["db", "p1_site"]
+        assert host.instances.get("p1_site").expanded_devices == {}
+        assert (host.config.state_dir / "instances" / "p1_site").is_dir()
+        assert ("instance-renamed", "/1.0/instances/site?project=p1") in host.events
+        await make_instance(host, "web", profiles=())
+        with pytest.raises(InvalidRequestError, match="is 1"):
+            await host.instances.rename("web", "p1_web")
+        await host.instances.rename("p1_site", "p1_web")
+        with pytest.raises(ConflictError):
+            await host.instances.rename("p1_web", "web")
+
+    async def later(host: Host) -> None:
+        assert host.instances.names() == ["db", "web", "p1_web"]
+        await host.instances.rename("p1_web", "back")
+        assert "eth0" in host.instances.get("back").expanded_devices
+
+    play(scenario, later)
