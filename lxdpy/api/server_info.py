@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 
 from fastapi import Request
 
@@ -10,6 +11,7 @@ from lxdpy.api import envelope
 from lxdpy.api.deps import Services
 from lxdpy.api.etag import etag
 from lxdpy.api.extensions import EXTENSIONS
+from lxdpy.project import DEFAULT
 from lxdpy.services import architectures
 from lxdpy.services.storage import DIR, OVERLAY
 
@@ -19,7 +21,8 @@ class ServerView:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._server = render(services)
+        self._environment = _environment(services)
+        self._server = render(self._environment)
         services.server_config.on_change(self._render)
         self._render()
 
@@ -28,6 +31,12 @@ class ServerView:
         self.body = envelope.sync_bytes(self._server)
         self.etag = etag(config)
 
+    def body_for(self, project: str) -> bytes:
+        """The answer to who asks for a project: it says so."""
+        if project == DEFAULT:
+            return self.body
+        return envelope.sync_bytes({**self._server, "environment": {**self._environment, "project": project}})
+
 
 def server_view(request: Request) -> ServerView:
     """The daemon's rendered answer."""
@@ -35,10 +44,8 @@ def server_view(request: Request) -> ServerView:
     return found
 
 
-def render(services: Services) -> dict[str, object]:
+def render(environment: Mapping[str, object]) -> dict[str, object]:
     """The server object. Constant while the daemon runs, but for its configuration."""
-    system = os.uname()
-    release = _os_release()
     return {
         "api_extensions": EXTENSIONS,
         "api_status": "stable",
@@ -47,33 +54,39 @@ def render(services: Services) -> dict[str, object]:
         "auth_methods": [],
         "public": False,
         "config": {},
-        "environment": {
-            "addresses": [],
-            "architectures": architectures.of_host(),
-            "certificate": "",
-            "certificate_fingerprint": "",
-            "driver": "lxc",
-            "driver_version": services.lxc_version,
-            "firewall": "nftables",
-            "kernel": system.sysname,
-            "kernel_architecture": system.machine,
-            "kernel_features": {},
-            "kernel_version": system.release,
-            "lxc_features": {},
-            "os_name": release.get("NAME", ""),
-            "os_version": release.get("VERSION_ID", ""),
-            "project": "default",
-            "server": "lxdpy",
-            "server_clustered": False,
-            "server_name": system.nodename,
-            "server_pid": os.getpid(),
-            "server_version": lxdpy.__version__,
-            "storage": OVERLAY,
-            "storage_version": system.release,
-            "storage_supported_drivers": [
-                {"Name": driver, "Version": system.release, "Remote": False} for driver in (DIR, OVERLAY)
-            ],
-        },
+        "environment": environment,
+    }
+
+
+def _environment(services: Services) -> dict[str, object]:
+    system = os.uname()
+    release = _os_release()
+    return {
+        "addresses": [],
+        "architectures": architectures.of_host(),
+        "certificate": "",
+        "certificate_fingerprint": "",
+        "driver": "lxc",
+        "driver_version": services.lxc_version,
+        "firewall": "nftables",
+        "kernel": system.sysname,
+        "kernel_architecture": system.machine,
+        "kernel_features": {},
+        "kernel_version": system.release,
+        "lxc_features": {},
+        "os_name": release.get("NAME", ""),
+        "os_version": release.get("VERSION_ID", ""),
+        "project": DEFAULT,
+        "server": "lxdpy",
+        "server_clustered": False,
+        "server_name": system.nodename,
+        "server_pid": os.getpid(),
+        "server_version": lxdpy.__version__,
+        "storage": OVERLAY,
+        "storage_version": system.release,
+        "storage_supported_drivers": [
+            {"Name": driver, "Version": system.release, "Remote": False} for driver in (DIR, OVERLAY)
+        ],
     }
 
 

@@ -1,5 +1,7 @@
 """`lxc profile *`, and the same by Ansible's and pylxd's calls where they differ."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -163,3 +165,36 @@ def test_two_editors_do_not_undo_each_other(daemon: Daemon) -> None:
     assert second.json()["error"].startswith("ETag doesn't match: ")
     assert daemon.get("/1.0/profiles/shared")["description"] == "first"
     daemon.request("DELETE", "/1.0/profiles/shared")
+
+
+PYLXD = """
+import sys
+import pylxd
+client = pylxd.Client(endpoint=sys.argv[1])
+made = client.profiles.create("py", config={"user.x": "1"}, devices={"x": {"type": "none"}})
+assert client.profiles.exists("py")
+made.config["user.y"] = "2"
+made.description = "changed"
+made.save()
+found = client.profiles.get("py")
+assert (found.config, found.description) == ({"user.x": "1", "user.y": "2"}, "changed")
+assert found.devices == {"x": {"type": "none"}}
+renamed = found.rename("px")
+assert (renamed.name, renamed.used_by) == ("px", [])
+renamed.delete()
+assert not client.profiles.exists("px")
+try:
+    client.profiles.get("px")
+except pylxd.exceptions.NotFound:
+    pass
+else:
+    raise AssertionError("it was found")
+"""
+
+
+def test_pylxd(daemon: Daemon) -> None:
+    # In a process of its own: it warns, and leaves sockets open.
+    done = subprocess.run(
+        (sys.executable, "-c", PYLXD, str(daemon.socket)), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

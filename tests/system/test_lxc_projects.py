@@ -1,5 +1,7 @@
 """`lxc project *`, and instances in projects by `lxc --project`."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -60,6 +62,7 @@ def test_make_change_rename_delete(lxc: Lxc) -> None:
     assert {project["name"] for project in lxc.json("project", "list")} == {"default", "p2"}
     lxc.ok("project", "switch", "p2")
     assert lxc.json("list") == []
+    assert lxc.yaml("info")["environment"]["project"] == "p2"
     lxc.ok("project", "switch", "default")
     lxc.ok("project", "delete", "p2")
     assert "not found" in lxc.fails("project", "show", "p2")
@@ -242,3 +245,44 @@ def test_projects_survive_the_daemon(example_registry: ExampleRegistry) -> None:
         assert lxc.ok("exec", "web", "--project", "p1", "--", "hostname") == "web\n"
         lxc.ok("delete", "web", "--force", "--project", "p1")
         lxc.ok("project", "delete", "p1")
+
+
+PYLXD = """
+import sys
+import pylxd
+client = pylxd.Client(endpoint=sys.argv[1])
+config = {"features.images": "false", "features.profiles": "false"}
+made = client.projects.create("py", description="made", config=config)
+assert (made.name, made.description, made.config["features.images"], made.used_by) == ("py", "made", "false", [])
+made.description = "changed"
+made.config["user.k"] = "v"
+made.save(wait=True)
+assert client.projects.get("py").config["user.k"] == "v"
+renamed = made.rename("px")
+assert (renamed.name, renamed.description) == ("px", "changed")
+assert sorted(project.name for project in client.projects.all()) == ["default", "px"]
+
+inside = pylxd.Client(endpoint=sys.argv[1], project="px")
+source = {"type": "image", "alias": "example"}
+web = inside.instances.create({"name": "web", "source": source, "config": {"user.a": "1"}}, wait=True)
+assert [instance.name for instance in inside.instances.all(recursion=1)] == ["web"]
+assert client.instances.all() == []
+web.start(wait=True)
+assert web.execute(["hostname"]).stdout == "web\\n"
+web.config["user.b"] = "2"
+web.save(wait=True)
+assert inside.instances.get("web").config["user.b"] == "2"
+assert inside.instances.get("web").status == "Running"
+web.stop(force=True, wait=True)
+web.delete(wait=True)
+renamed.delete(wait=True)
+assert not client.projects.exists("px")
+"""
+
+
+def test_pylxd(daemon: Daemon) -> None:
+    # In a process of its own: it warns, and leaves sockets open.
+    done = subprocess.run(
+        (sys.executable, "-c", PYLXD, str(daemon.socket)), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -83,10 +83,11 @@ async def post_project(request: Request) -> Response:
     """Rename a project with nothing in it."""
     found = services(request)
     name, new_name = request.path_params["name"], (await body(request, schema.ProjectPost)).name or ""
-    found.projects.check_rename(name, new_name)
+    # It is done when the answer comes: pylxd reads the project by its new name at once, and waits for nothing.
+    await found.projects.rename(name, new_name)
 
     async def run(progress: Progress) -> None:
-        await found.projects.rename(name, new_name)
+        found.projects.get(new_name)
 
     return envelope.accepted(found.operations.start("Renaming project", run, resources={}))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 
 from lxdpy.api import envelope
-from lxdpy.api.deps import body, services
+from lxdpy.api.deps import body, project, services
 from lxdpy.api.etag import check_if_match
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas.server import Server, ServerPut
@@ -26,7 +26,7 @@ async def get_versions(request: Request) -> Response:
 async def get_server(request: Request) -> Response:
     """What this server is and offers."""
     view = server_view(request)
-    return Response(view.body, media_type=envelope.JSON, headers={"ETag": view.etag})
+    return Response(view.body_for(project(request)), media_type=envelope.JSON, headers={"ETag": view.etag})
 
 
 @router.put("/1.0", **documented(body=ServerPut))
