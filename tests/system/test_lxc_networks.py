@@ -97,7 +97,7 @@ def _sh(command: str) -> str:
     return subprocess.run(["sh", "-ec", command], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def test_a_dhcp_client_gets_the_leases_address_and_names(lxc: Lxc, network: str) -> None:
+def test_a_dhcp_client_gets_the_leases_address_and_names(lxc: Lxc, daemon: Daemon, network: str) -> None:
     lxc.ok("launch", "example", "dhcp", "--network", network)
     lxc.ok("launch", "example", "other", "--network", network)
     leases = {lease["hostname"]: lease for lease in lxc.json("network", "list-leases", network)}
@@ -107,8 +107,18 @@ def test_a_dhcp_client_gets_the_leases_address_and_names(lxc: Lxc, network: str)
     for name in ("other.lxd", "other"):
         assert leases["other"]["address"] in lxc.ok("exec", "dhcp", "--", "nslookup", name)
     lxc.ok("exec", "dhcp", "--", "ping", "-c", "1", "-W", "5", "other.lxd")
+    leases_file = daemon.state_dir / "networks" / network / "dnsmasq.leases"
+    assert leases["dhcp"]["hwaddr"] in leases_file.read_text()
     lxc.ok("delete", "--force", "other")
     _until(lambda: lxc.run("exec", "dhcp", "--", "nslookup", "other.lxd").code != 0)
+    # The address is not held for a client that is no more.
+    lxc.ok("delete", "--force", "dhcp")
+    _until(lambda: leases["dhcp"]["hwaddr"] not in leases_file.read_text())
+    address = leases["dhcp"]["address"]
+    lxc.ok("init", "example", "next", "--network", network)
+    lxc.ok("config", "device", "set", "next", "eth0", f"ipv4.address={address}")
+    lxc.ok("start", "next")
+    assert lxc.ok("exec", "next", "--", "sh", "-ec", _ASK).split()[0] == address
 
 
 def test_set_unset_edit_and_rename(lxc: Lxc, daemon: Daemon, network: str) -> None:

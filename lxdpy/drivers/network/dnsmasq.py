@@ -11,6 +11,7 @@ dnsmasq drops root for a user of its own, keeping the capabilities it needs.
 
 import asyncio
 import contextlib
+import ipaddress
 import itertools
 import logging
 import os
@@ -20,12 +21,12 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxdpy.drivers.base import ServedHost, ServedNetwork
-from lxdpy.drivers.network import dnsmasq_conf
+from lxdpy.drivers.network import dhcp_release, dnsmasq_conf
 from lxdpy.drivers.process_end import ProcessEnd
 from lxdpy.errors import WorkerError
 
@@ -88,18 +89,26 @@ class Dnsmasq:
                 return
             try:
                 replaced = await asyncio.to_thread(_write_host, self._directory(network), served.network, host)
+                if replaced:
+                    await asyncio.to_thread(_release, self._directory(network), served.network, {host.address: host})
+                    self._reload_soon(served)
             except OSError as exc:
                 raise WorkerError(f'Cannot serve host "{host.name}" on network "{network}": {exc}') from exc
-            if replaced:
-                self._reload_soon(served)
 
     async def remove(self, network: str, host: ServedHost) -> None:
         """Serve a host no more."""
         async with self._lock:
             await asyncio.to_thread(_remove_host, self._directory(network), host.address)
             served = self._served.get(network)
-            if served is not None:
-                self._reload_soon(served)
+            if served is None:
+                return
+            try:
+                await asyncio.to_thread(_release, self._directory(network), served.network, {host.address: None})
+            except OSError as exc:
+                logger.error(
+                    "Cannot free address %s on network %s before its lease is over: %s", host.address, network, exc
+                )
+            self._reload_soon(served)
 
     async def stop(self, network: str) -> None:
         """End the process and remove its files."""
@@ -140,6 +149,7 @@ class Dnsmasq:
         if pidfd is not None:
             if path.exists() and path.read_text() == wanted:
                 if replaced:
+                    _release(directory, network, {host.address: host for host in hosts}, strangers=True)
                     signal.pidfd_send_signal(pidfd, signal.SIGHUP)
                 return pidfd, index
             _end(pidfd)
@@ -299,6 +309,25 @@ def _write_host(directory: Path, network: ServedNetwork, host: ServedHost) -> bo
 def _remove_host(directory: Path, address: str) -> None:
     for part in ("dhcp", "names"):
         (directory / part / address).unlink(missing_ok=True)
+
+
+def _release(
+    directory: Path, network: ServedNetwork, hosts: Mapping[str, ServedHost | None], *, strangers: bool = False
+) -> None:
+    """Give back the leases of addresses that are another host's by now, or none's; `strangers`: also of those that are
+    not among `hosts`. Raises OSError."""
+    try:
+        text = (directory / "dnsmasq.leases").read_text()
+    except FileNotFoundError:
+        return
+    if not network.bridge.ipv4_address:
+        return
+    server = str(ipaddress.IPv4Interface(network.bridge.ipv4_address).ip)
+    for lease in dhcp_release.parse(text):
+        if lease.address in hosts or strangers:
+            host = hosts.get(lease.address)
+            if host is None or host.hwaddr != lease.hwaddr:
+                dhcp_release.release(lease, server, network.bridge.name)
 
 
 def _synchronize(directory: Path, network: ServedNetwork, hosts: Iterable[ServedHost]) -> bool:

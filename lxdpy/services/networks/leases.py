@@ -52,6 +52,9 @@ class Leases:
         own = current.address if current is not None and current.network == network else ""
         if current is not None and own and wanted in ("", own) and current.hwaddr == hwaddr and _fits(settings, own):
             return current
+        for other in self._leases.values():
+            if other is not current and (other.network, other.hwaddr) == (network, hwaddr):
+                raise ConflictError(f'Cannot use hwaddr "{hwaddr}": it is that of instance "{other.instance}"')
         if wanted:
             address = self._pinned(settings, wanted, own)
         elif own and _fits(settings, own):
