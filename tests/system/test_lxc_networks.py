@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pylxd
 import pytest
 import yaml
 from example_registry import ExampleRegistry
@@ -231,6 +232,27 @@ def test_a_name_that_the_container_has_already_is_refused(lxc: Lxc, network: str
     assert "extra" not in lxc.yaml("config", "show", "twice")["devices"]
     assert len(os.listdir("/sys/class/net")) == links
     lxc.ok("config", "device", "add", "twice", "none", "none")
+
+
+def test_pylxd(daemon: Daemon) -> None:
+    client = pylxd.Client(endpoint=str(daemon.socket))
+    made = client.networks.create(NAME)
+    assert (made.type, made.managed, made.description) == ("bridge", True, "")
+    assert NAME in [network.name for network in client.networks.all()]
+    made.config["ipv4.address"] = f"{SUBNET}.1/24"
+    made.save()
+    assert client.networks.get(NAME).config["ipv4.address"] == f"{SUBNET}.1/24"
+    assert made.state().addresses[0]["address"] == f"{SUBNET}.1"
+    made.rename(f"{NAME}x")
+    client.networks.get(f"{NAME}x").delete()
+    with pytest.raises(pylxd.exceptions.NotFound):
+        client.networks.get(f"{NAME}x")
+    config = {"ipv4.address": f"{SUBNET}.1/24", "ipv6.address": "none", "bridge.hwaddr": "00:16:3e:12:34:56"}
+    exact = client.networks.create(NAME, description="exact", config=config)
+    assert (exact.config, exact.description) == (config, "exact")
+    assert "00:16:3e:12:34:56" in _sh(f"ip link show {NAME}")
+    exact.delete()
+    client.api.session.close()
 
 
 def test_ipv6_by_router_advertisements(lxc: Lxc, network: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lxdpy.drivers.base import BridgeSpec
+from lxdpy.drivers.base import BridgeSpec, LinkSpec
 from lxdpy.drivers.network import HostNetwork
 from lxdpy.drivers.network.host import in_place
 from lxdpy.errors import ConflictError
@@ -230,3 +230,79 @@ def test_remove_link(private: Namespace) -> None:
     private.sh("ip link add lxdpyt0v type veth peer name lxdpyt0w")
     private.drive("asyncio.run(host.remove_link('lxdpyt0v')); asyncio.run(host.remove_link('lxdpyt0v'))")
     assert "lxdpyt0" not in private.sh("ip -br link")
+
+
+SIX = BridgeSpec(BRIDGE.name, BRIDGE.ipv4_address, ipv6_address="fd42:77::1/64", ipv6_nat=True)
+
+
+def test_ipv6_beside_policies_that_drop(private: Namespace) -> None:
+    private.sh("ip6tables -P FORWARD DROP; ip6tables -P INPUT DROP; ip link add lxdpyt0u type veth peer name lxdpyt0w")
+    private.sh("sysctl -qw net.ipv6.conf.lxdpyt0u.accept_ra=1 net.ipv6.conf.lxdpyt0w.accept_ra=0")
+    before = private.sh("ip6tables -S")
+    private.drive("asyncio.run(host.ensure_bridge(bridge))", SIX)
+    assert private.drive("print(in_place(bridge))", SIX) == "True"
+    address = private.sh("ip -6 address show dev lxdpyt0")
+    assert "fd42:77::1/64" in address
+    assert "tentative" not in address.partition("fd42:77::1/64")[2].partition("\n")[0]
+    assert "--dport 547" in private.sh("ip6tables -S INPUT")
+    assert private.sh("nft list table inet lxdpy_lxdpyt0").count("masquerade") == 2
+    # The host's own interfaces go on listening to routers, and those that did not do not begin to.
+    settings = "net.ipv6.conf.lxdpyt0u.accept_ra net.ipv6.conf.lxdpyt0w.accept_ra net.ipv6.conf.all.forwarding"
+    assert private.sh(f"sysctl -n {settings}").split() == ["2", "0", "1"]
+    private.sh("ip -6 address del fd42:77::1/64 dev lxdpyt0")
+    assert private.drive("print(in_place(bridge))", SIX) == "False"
+    private.drive("asyncio.run(host.ensure_bridge(bridge))", SIX)
+    assert private.drive("print(in_place(bridge))", SIX) == "True"
+    # Without IPv6 again, its address goes.
+    private.ensure()
+    assert "fd42:77::1" not in private.sh("ip -6 address show dev lxdpyt0")
+    private.remove()
+    assert private.sh("ip6tables -S") == before
+
+
+def test_mtu_and_hardware_address(private: Namespace) -> None:
+    wanted = BridgeSpec(BRIDGE.name, BRIDGE.ipv4_address, mtu=1400, hwaddr="00:16:3e:77:77:77")
+    private.ensure()
+    private.drive("asyncio.run(host.ensure_bridge(bridge))", wanted)
+    link = private.sh("ip link show dev lxdpyt0")
+    assert "mtu 1400" in link
+    assert "00:16:3e:77:77:77" in link
+    private.ensure()
+    assert "mtu 1500" in private.sh("ip link show dev lxdpyt0")
+
+
+def test_interfaces(private: Namespace) -> None:
+    private.ensure()
+    private.sh("ip link add lxdpyt0v type veth peer name lxdpyt0w; ip link set lxdpyt0v master lxdpyt0")
+    seen = private.drive("for each in host.interfaces(): print(each.usage.name, each.driver or '-', each.usage.kind)")
+    assert set(seen.splitlines()) >= {"lo - loopback", "lxdpyt0 bridge broadcast", "lxdpyt0v veth broadcast"}
+
+
+def test_plug_and_unplug(private: Namespace) -> None:
+    private.ensure()
+    link = LinkSpec(
+        "veth", "lxdpyt0v", "lxdpyt0", "eth3", "00:16:3e:00:00:07", 1400, ("10.249.77.9/24",), ("10.249.77.1",)
+    )
+    with namespace() as inside:
+        plug = f"from lxdpy.drivers.base import LinkSpec\nasyncio.run(host.plug({link!r}, {inside.pid}))"
+        private.drive(plug)
+        assert "10.249.77.9/24 brd 10.249.77.255" in inside.sh("ip address show dev eth3")
+        assert "mtu 1400" in inside.sh("ip link show dev eth3")
+        assert "00:16:3e:00:00:07" in inside.sh("ip link show dev eth3")
+        assert "default via 10.249.77.1" in inside.sh("ip route")
+        assert "master lxdpyt0" in private.sh("ip link show dev lxdpyt0v")
+        with pytest.raises(subprocess.CalledProcessError) as failure:
+            private.drive(plug)
+        assert "ConflictError" in failure.value.stderr
+        private.drive(plug.replace("host.plug", "host.unplug"))
+        assert "eth3" not in inside.sh("ip -br link")
+        # A second default route can't be: nothing of the NIC is left.
+        inside.sh("ip link add other type veth peer name otherw; ip link set other up; ip route add default dev other")
+        with pytest.raises(subprocess.CalledProcessError) as failure:
+            private.drive(plug)
+        assert "File exists" in failure.value.stderr
+        assert "eth3" not in inside.sh("ip -br link")
+        assert "lxdpyt0v" not in private.sh("ip -br link")
+        with pytest.raises(subprocess.CalledProcessError) as failure:
+            private.drive(plug.replace("parent='lxdpyt0'", "parent='nowhere'"))
+        assert "NotFoundError" in failure.value.stderr
