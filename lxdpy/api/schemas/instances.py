@@ -15,6 +15,7 @@ from lxdpy.services.instances import ExecRequest, InstanceSettings, InstanceStat
 from lxdpy.services.instances import Instance as InstanceModel
 from lxdpy.services.instances import InstanceState as StateModel
 from lxdpy.services.instances.settings import parse_signal
+from lxdpy.services.instances.volatile import is_hwaddr, is_noted
 
 INSTANCE_POOL = "default"
 """The pool that all instances are in."""
@@ -378,11 +379,7 @@ def writable(instance: InstanceModel) -> dict[str, object]:
     record = instance.record
     return {
         "architecture": record.architecture,
-        "config": {
-            key: value
-            for key, value in record.config.items()
-            if not (key.startswith("volatile.") and key.endswith((".power", ".host_name", ".hwaddr")))
-        },
+        "config": {key: value for key, value in record.config.items() if not is_noted(key) and not is_hwaddr(key)},
         "description": record.description,
         "devices": record.devices,
         "ephemeral": record.ephemeral,

@@ -28,7 +28,7 @@ from lxdpy.errors import BusyError, ConflictError, LxdpyError
 from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
-from lxdpy.services.instances import disks, nics, settings
+from lxdpy.services.instances import disks, id_map, nics, settings
 from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.limits import limits
 from lxdpy.services.instances.mounting import Mounting
@@ -199,7 +199,7 @@ class Life:
                     last_used_at=time.time(),
                     # Names of an earlier start's links may be somebody else's by now.
                     config={key: value for key, value in current.config.items() if not is_host_name(key)}
-                    | {**cards.volatile, POWER: "RUNNING"},
+                    | {**cards.volatile, **id_map.volatile(idmap), POWER: "RUNNING"},
                 ),
             )
             container = await self._containers.start(spec)

@@ -37,6 +37,12 @@ def is_hwaddr(key: str) -> bool:
     return key.startswith("volatile.") and key.endswith(".hwaddr")
 
 
+def is_noted(key: str) -> bool:
+    """Whether a configuration key is noted at each start: names of links, the id map (id_map.py), the templates that
+    are due no more. They are for the daemon alone to say."""
+    return is_host_name(key) or key.startswith("volatile.idmap.") or key in (POWER, APPLY, "volatile.last_state.idmap")
+
+
 def check(key: str, value: str) -> None:
     """Refuse keys that do not exist, and values that would reach the kernel. Raises InvalidRequestError."""
     if not _KEYS.match(key):
@@ -56,8 +62,7 @@ def check(key: str, value: str) -> None:
 
 def merged(current: Mapping[str, str], *, running: bool, given: Mapping[str, str]) -> dict[str, str]:
     """A configuration as a client gives it, with the keys that are the daemon's, or that it has written meanwhile."""
-    kept = {
-        key: value for key, value in current.items() if key in (POWER, "volatile.container.oci") or is_host_name(key)
-    }
+    kept = {key: value for key, value in current.items() if is_noted(key) or key == "volatile.container.oci"}
+    theirs = {key: value for key, value in given.items() if not is_noted(key)}
     defaults = {key: value for key, value in current.items() if key == UUID or (running and is_hwaddr(key))}
-    return defaults | {key: value for key, value in given.items() if not is_host_name(key)} | kept
+    return defaults | theirs | kept

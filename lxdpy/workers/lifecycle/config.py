@@ -102,7 +102,8 @@ def defaults(
                 items.append((f"lxc.{version}.devices.allow", _TUN))
     else:
         base, size = idmap
-        items.append(("lxc.mount.auto", "proc:mixed sys:rw cgroup:mixed"))
+        # What of /proc/sys is a system's own, it may set; the rest belongs to the host's root, who is nobody here.
+        items.append(("lxc.mount.auto", f"proc:{'rw' if system else 'mixed'} sys:rw cgroup:mixed"))
         if system:
             items += _hosts_mounts()
         items += [("lxc.idmap", f"{kind} 0 {base} {size}") for kind in ("u", "g")]

@@ -4,6 +4,9 @@
     a && b, a || b, !a              a and b, a or b, not a
     x|default:"y"                   x|default("y"), which also replaces what is empty
     {% for key, value in map %}     pairs of the map, sorted by key
+    {% for x in y sorted %}         the same, sorted; reversed
+    forloop.Counter, .First, .Last  loop.index, loop.first, loop.last
+    {% ifequal a b %}               {% if a == b %}
     {% comment %}...                nothing
     {% autoescape off %}            nothing: no template is escaped
 
@@ -13,7 +16,7 @@ A name that is not there is empty text. No template reads a file: {% include %} 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +34,18 @@ _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'", re.DOTALL)
 _FILTER_ARGUMENT = re.compile(r"\|\s*(\w+)\s*:\s*(\0\d+\0|[\w.]+)")
 _NOT = re.compile(r"!(?!=)")
-_PAIRS = re.compile(r"^(\{%-?\s*for\s+\w+\s*,\s*\w+\s+in\s+)(.*?)(\s*-?%\})$", re.DOTALL)
+_FOR = re.compile(r"^(\{%-?\s*for\s+\w+(\s*,\s*\w+)?\s+in\s+)(.*?)(\s+sorted)?(\s+reversed)?(\s*-?%\})$", re.DOTALL)
+_EQUAL = re.compile(r"^(\{%-?\s*)if(not)?equal\s+(\S+)\s+(\S+)(\s*-?%\})$")
+_END_EQUAL = re.compile(r"^(\{%-?\s*)endif(?:not)?equal(\s*-?%\})$")
+_FORLOOP = re.compile(r"\bforloop\.(\w+)")
+_LOOP = {
+    "Counter": "index",
+    "Counter0": "index0",
+    "Revcounter": "revindex",
+    "Revcounter0": "revindex0",
+    "First": "first",
+    "Last": "last",
+}
 
 
 def render(source: str, context: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> str:
@@ -76,8 +90,40 @@ def _translate_tag(tag: str) -> str:
     tag = _STRING.sub(keep, tag)
     tag = _NOT.sub(" not ", tag.replace("&&", " and ").replace("||", " or "))
     tag = _FILTER_ARGUMENT.sub(r"|\1(\2)", tag)
-    tag = _PAIRS.sub(r"\1(\2)|_pairs\3", tag)
+    tag = _FORLOOP.sub(lambda match: f"loop.{_LOOP.get(match[1], match[1])}", tag)
+    tag = _EQUAL.sub(lambda match: f"{match[1]}if {match[3]} {'!=' if match[2] else '=='} {match[4]}{match[5]}", tag)
+    tag = _END_EQUAL.sub(r"\1endif\2", tag)
+    tag = _FOR.sub(_translate_for, tag)
     return re.sub(r"\0(\d+)\0", lambda match: strings[int(match[1])], tag)
+
+
+def _translate_for(match: re.Match[str]) -> str:
+    head, second, value, is_sorted, is_reversed, tail = match.groups()
+    for wanted, name in ((second, "_pairs"), (is_sorted, "sort"), (is_reversed, "reverse")):
+        if wanted:
+            value = f"({value})|{name}"
+    return f"{head}{value}{tail}"
+
+
+def _slice(value: Any, bounds: str) -> object:
+    first, _, last = str(bounds).partition(":")
+    return value[int(first) if first else None : int(last) if last else None]
+
+
+def _yesno(value: object, words: str = "yes,no,maybe") -> str:
+    yes, no, *maybe = words.split(",")
+    return (maybe[0] if maybe else no) if value is None else yes if value else no
+
+
+_FILTERS: Mapping[str, Callable[..., object]] = {
+    "add": lambda value, other: value + (other if isinstance(value, int | float) else str(other)),
+    "capfirst": lambda value: str(value)[:1].upper() + str(value)[1:],
+    "cut": lambda value, text: str(value).replace(text, ""),
+    "default_if_none": lambda value, default: default if value is None else value,
+    "slice": _slice,
+    "split": lambda value, separator: str(value).split(separator),
+    "yesno": _yesno,
+}
 
 
 def _default(value: object, default: object = "") -> object:
@@ -94,7 +140,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     made.globals.clear()
     made.globals.update({"true": True, "false": False})
-    made.filters.update({"default": _default, "_pairs": _pairs})
+    made.filters.update({**_FILTERS, "default": _default, "_pairs": _pairs})
     return made
 
 

@@ -71,6 +71,10 @@ def test_it_runs_its_init_with_nothing_of_ours(play: Play) -> None:
         config = host.instances.get("web").expanded_config
         assert config["image.os"] == "tiny"
         assert not any(key.startswith("oci.") or key == "volatile.container.oci" for key in config)
+        assert json.loads(config["volatile.idmap.current"]) == [
+            {"Isuid": True, "Isgid": False, "Hostid": 1_000_000, "Nsid": 0, "Maprange": 65_536},
+            {"Isuid": False, "Isgid": True, "Hostid": 1_000_000, "Nsid": 0, "Maprange": 65_536},
+        ]
         with pytest.raises(InvalidRequestError, match=r"oci\.user is for applications"):
             await host.instances.update("web", lambda _: InstanceSettings(config={"oci.user": "1"}))
 

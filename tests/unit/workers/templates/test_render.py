@@ -47,6 +47,12 @@ config:
         ("a{# no #}b{% comment %}\n{{ bad( }}{% endcomment %}c", "abc"),
         ("{% autoescape off %}<{{ config.plain }}>&{% endautoescape %}\n", "<value>&\n"),
         ("two\n\n", "two\n\n"),
+        ("{% for key in properties reversed %}{{ key }};{% endfor %}", "x;default;"),
+        ("{% for k, v in properties sorted reversed %}{{ k }}={{ v }};{% endfor %}", "x=1;default=of the image;"),
+        ('{% for i in "abc" %}{{ forloop.Counter }}{{ i }}{% if forloop.Last %}!{% endif %}{% endfor %}', "1a2b3c!"),
+        ('{% ifequal trigger "create" %}y{% endifequal %}{% ifnotequal trigger "copy" %}z{% endifnotequal %}', "yz"),
+        ('{{ "a,b"|split:","|join:"-" }} {{ "abc"|slice:"1:2" }} {{ "abc"|cut:"b" }} {{ "x"|add:"y" }}', "a-b b ac xy"),
+        ('{{ properties.x|yesno:"a,b" }} {{ container.name|capfirst }} {{ ""|default_if_none:"n" }}', "a Web "),
         ("é {{ 'ü' }}", "é ü"),
     ],
 )
