@@ -76,17 +76,21 @@ def canonical_architecture(name: str) -> str:
 
 def parse(data: bytes) -> ImageMetadata:
     """Read metadata.yaml. Raises InvalidRequestError."""
+    return from_document(load_document(data, FILE, MAX_BYTES))
+
+
+def load_document(data: bytes, what: str, max_bytes: int) -> object:
+    """YAML of whoever it is, every scalar the text that it is. Raises InvalidRequestError."""
     import yaml  # costs 20 ms, and few jobs need it
 
-    if len(data) > MAX_BYTES:
-        raise InvalidRequestError(f"Invalid metadata.yaml: it has more than {MAX_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise InvalidRequestError(f"Invalid {what}: it has more than {max_bytes} bytes")
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
         _check_depth(yaml.parse(data, Loader=loader))
-        document = yaml.load(data, Loader=loader)
+        return yaml.load(data, Loader=loader)
     except (yaml.YAMLError, ValueError) as exc:
-        raise InvalidRequestError(f"Invalid metadata.yaml: {exc!s:.300}") from exc
-    return from_document(document)
+        raise InvalidRequestError(f"Invalid {what}: {exc!s:.300}") from exc
 
 
 def from_document(document: object) -> ImageMetadata:

@@ -27,6 +27,7 @@ from lxdpy.api import errors
 from lxdpy.api.deps import Services
 from lxdpy.api.edge import Edge
 from lxdpy.api.routes import (
+    backups,
     events,
     files,
     images,
@@ -63,6 +64,7 @@ ROUTERS = (
     standalone.router,
     unoffered.router,
     storage.router,
+    backups.router,
     volumes.router,
 )
 

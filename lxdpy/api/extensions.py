@@ -77,6 +77,11 @@ LXD_EXTENSIONS = (
     "storage_volume_api_filtering",
     "storage_shifted",
     "storage_unmapped",
+    "container_backup",
+    "backup_compression",
+    "backup_compression_algorithm",
+    "container_backup_override_pool",
+    "backup_override_name",
     "container_disk_shift",
 )
 """LXD's and Incus' names."""

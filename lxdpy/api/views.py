@@ -20,7 +20,7 @@ class InstanceViews:
         instances.on_change(self._forget)
 
     def instance(self, name: str, state: InstanceState | None = None) -> bytes:
-        """One instance; with its state and snapshots, if a state is given. Raises NotFoundError."""
+        """One instance; with its state, snapshots and backups, if a state is given. Raises NotFoundError."""
         if state is None:
             plain = self._plain.get(name)
             if plain is None:
@@ -28,7 +28,8 @@ class InstanceViews:
             return plain
         head = self._heads.get(name)
         if head is None:
-            body = schema.render_full(self._instances.get(name), self._instances.snapshots.all(name))
+            instances = self._instances
+            body = schema.render_full(instances.get(name), instances.snapshots.all(name), instances.backups.all(name))
             head = self._heads[name] = to_json(body)[:-1]
         return b"".join((head, b',"state":', to_json(schema.render_state(state)), b"}"))
 

@@ -160,6 +160,17 @@ _STEPS = (
     INSERT INTO image_aliases SELECT 'default', name, fingerprint, description FROM old_image_aliases;
     DROP TABLE old_image_aliases;
     """,
+    """
+    CREATE TABLE instance_backups (
+        instance      TEXT NOT NULL REFERENCES instances (name) ON DELETE CASCADE ON UPDATE CASCADE,
+        name          TEXT NOT NULL,
+        created_at    REAL NOT NULL,
+        expires_at    REAL NOT NULL,             -- 0: never
+        instance_only INTEGER NOT NULL,
+        file          TEXT NOT NULL,
+        PRIMARY KEY (instance, name)
+    ) STRICT;
+    """,
 )
 
 

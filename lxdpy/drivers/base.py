@@ -242,6 +242,41 @@ class PackSpec:
     compression: Compression
 
 
+@dataclass(frozen=True, slots=True)
+class BackupPartSpec:
+    """An instance, or one of its snapshots, to be packed; nobody writes to it meanwhile."""
+
+    name: str
+    """`container`, or `snapshots/NAME`."""
+    layers: tuple[str, ...]
+    """Base first."""
+    upper: Path | None
+    """The directory of its topmost layer, which is not the store's; None when there is none."""
+    texts: tuple[tuple[str, str], ...]
+    """Files beside the root file system: name and content."""
+    templates: Path | None
+    """A directory of plain files."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSpec:
+    """A backup to be made: an index, and the parts in the order in which they come."""
+
+    index: str
+    parts: tuple[BackupPartSpec, ...]
+    time: int
+    compression: Compression
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedBackup:
+    """A backup in a directory of the store's: index.yaml; and for each part, by its name in the backup, a directory
+    with `fs`, the root file system, and what was beside it."""
+
+    directory: Path
+    parts: Mapping[str, Path]
+
+
 class Incoming(Protocol):
     """The files of an LXD image on their way into the store: written in order, and hashed meanwhile."""
 
@@ -299,6 +334,18 @@ class Store(Protocol):
     async def pack_image(self, spec: PackSpec, progress: Callable[[int], None]) -> ImageFiles:
         """Make an LXD image, to be imported, and `discard_files` in any case; `progress` is called with the bytes that
         are in. Raises NotFoundError (a layer is gone), UnsupportedError, LayerError, NoSpaceError, WorkerError."""
+
+    async def pack_backup(self, spec: BackupSpec, progress: Callable[[int], None]) -> ImageFile:
+        """Pack a backup; `progress` is called with bytes. The file is the caller's, who moves it away or unlinks it.
+
+        Raises UnsupportedError (the compression), LayerError, NotFoundError (a layer), NoSpaceError, WorkerError.
+        """
+
+    async def unpack_backup(self, path: Path) -> UnpackedBackup:
+        """Unpack a backup of whoever it is. Raises LayerError, UnsupportedError, NoSpaceError, WorkerError."""
+
+    def discard_backup(self, backup: UnpackedBackup) -> None:
+        """Remove what `unpack_backup` has made, and nobody has taken."""
 
     def discard_files(self, files: ImageFiles) -> None:
         """Remove what no import has taken."""

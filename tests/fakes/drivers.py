@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lxdpy.drivers.base import (
+    BackupSpec,
     BlobEndpoint,
     BlobSource,
     BridgeSpec,
@@ -40,6 +41,7 @@ from lxdpy.drivers.base import (
     StoppedRootfs,
     StoredLayer,
     TemplateSource,
+    UnpackedBackup,
     Usage,
     image_layer_id,
 )
@@ -220,6 +222,36 @@ class FakeStore:
         incoming = FakeIncoming()
         await incoming.write(json.dumps(contents).encode())
         return await incoming.finish()
+
+    async def pack_backup(self, spec: BackupSpec, progress: Callable[[int], None]) -> ImageFile:
+        """As `unpack_backup` reads it."""
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        progress(1)
+        parts = {part.name: dict(part.texts) for part in spec.parts}
+        incoming = FakeIncoming()
+        await incoming.write(json.dumps({"index": spec.index, "parts": parts}).encode())
+        return (await incoming.finish()).metadata
+
+    async def unpack_backup(self, path: Path) -> UnpackedBackup:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        with open(path, "rb") as file:  # noqa: ASYNC230
+            document = json.load(file)
+        directory = Path(tempfile.mkdtemp())
+        (directory / "index.yaml").write_text(document["index"])
+        parts = {}
+        for name, texts in document["parts"].items():
+            parts[name] = directory / "parts" / name
+            (parts[name] / "fs").mkdir(parents=True)
+            for file, text in texts.items():
+                (parts[name] / file).write_text(text)
+        return UnpackedBackup(directory, parts)
+
+    def discard_backup(self, backup: UnpackedBackup) -> None:
+        shutil.rmtree(backup.directory)
 
     def discard_files(self, files: ImageFiles) -> None:
         for file in files.all:

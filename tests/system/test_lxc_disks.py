@@ -144,7 +144,7 @@ def test_the_next_daemon_takes_a_disk_away(example_registry: ExampleRegistry) ->
         daemon.kill()
         daemon.start()
         assert daemon.run("web", "touch", "/d/file")[0] == 0
-        daemon.wait(daemon.put("/1.0/instances/web", {"devices": {}}))
+        daemon.wait(daemon.put("/1.0/instances/web", {"devices": {}, "profiles": ["default"]}))
         assert daemon.run("web", "ls", "/d") == (0, "", "")
         assert os.listdir(source) == ["file"]
 

@@ -5,7 +5,7 @@ import dataclasses
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from lxdpy.api import envelope, filtering
+from lxdpy.api import envelope, filtering, uploads
 from lxdpy.api.deps import (
     Services,
     body,
@@ -26,8 +26,9 @@ from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
 from lxdpy.errors import InvalidRequestError
 from lxdpy.progress import Progress
-from lxdpy.project import instance_url, plain_name, project_of
-from lxdpy.services.instances import Action, Instance, InstanceSettings
+from lxdpy.project import instance_url, plain_name, project_of, qualify
+from lxdpy.services.instances import Action, Instance, InstanceSettings, NewImport
+from lxdpy.services.storage import DEFAULT_POOL
 
 router = Router()
 
@@ -60,10 +61,10 @@ async def get_instances(request: Request) -> Response:
 @router.post("/1.0/instances", **documented(status=202, body=schema.InstancesPost))
 async def post_instances(request: Request) -> Response:
     """Make an instance of an image, which is pulled first when it is not here. An unknown image is a 404 at once."""
-    if request.headers.get("content-type", "").startswith("application/octet-stream"):
-        raise InvalidRequestError("Cannot import a backup: send a JSON body")
     if request.query_params.get("target"):
         raise InvalidRequestError("Target only allowed when clustered")
+    if request.headers.get("content-type", "").startswith("application/octet-stream"):
+        return await _import(request)
     found = services(request)
     wanted = await body(request, schema.InstancesPost)
     if wanted.source.type == "copy":
@@ -80,6 +81,34 @@ async def post_instances(request: Request) -> Response:
         )
     except BaseException:
         found.instances.unreserve(new.name)
+        raise
+    return envelope.accepted(operation)
+
+
+async def _import(request: Request) -> Response:
+    """Receive a backup, and have an instance made of it in the background."""
+    found, where, name = services(request), project(request), request.headers.get("x-lxd-name", "")
+    pool = request.headers.get("x-lxd-pool") or DEFAULT_POOL
+    if found.storage.pool(pool).record.name != DEFAULT_POOL:
+        raise InvalidRequestError(f'Cannot import a backup to pool "{pool}": all instances lie in "{DEFAULT_POOL}"')
+    if name:
+        found.instances.check_free(qualify(where, name))
+    incoming = found.images.receive()
+    try:
+        files, _ = await uploads.receive(request, request.stream(), incoming)
+
+        async def run(progress: Progress) -> None:
+            try:
+                await found.instances.import_backup(NewImport(where, name, files))
+            finally:
+                incoming.discard()
+
+        resources = {kind: [f"/1.0/{kind}/{name}"] for kind in _KINDS} if name else {}
+        operation = found.operations.start(
+            "Restoring backup", run, resources=resources, cancellable=True, project=where
+        )
+    except BaseException:
+        incoming.discard()
         raise
     return envelope.accepted(operation)
 

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lxdpy.api.schemas.backups import render as render_backup
 from lxdpy.api.schemas.snapshots import render as render_snapshot
 from lxdpy.api.schemas.times import NEVER, rfc3339
+from lxdpy.db.backups import BackupRecord
 from lxdpy.drivers.base import InterfaceUsage, Usage
 from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.project import qualify
@@ -365,11 +367,13 @@ def render(instance: InstanceModel) -> dict[str, object]:
     }
 
 
-def render_full(instance: InstanceModel, snapshots: Sequence[Snapshot]) -> dict[str, object]:
+def render_full(
+    instance: InstanceModel, snapshots: Sequence[Snapshot], backups: Sequence[BackupRecord]
+) -> dict[str, object]:
     """An instance with all but its state."""
     return {
         **render(instance),
-        "backups": None,
+        "backups": [render_backup(backup) for backup in backups] or None,
         "snapshots": [render_snapshot(snapshot) for snapshot in snapshots] or None,
     }
 

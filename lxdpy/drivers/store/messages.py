@@ -139,6 +139,78 @@ class PackRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupPart:
+    """An instance, or a snapshot of it, in a backup."""
+
+    name: str
+    """`container`, or `snapshots/NAME`."""
+    lowers: tuple[tuple[str, str], ...]
+    """(kind, path) of layers, topmost first."""
+    texts: tuple[tuple[str, str], ...]
+    """Files beside the root file system: name and content."""
+    templates: str | None
+    """A directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPackRequest:
+    """Pack a backup into DIRECTORY/image: see workers/layers/backup.py."""
+
+    directory: str
+    index: str
+    parts: tuple[BackupPart, ...]
+    time: int
+    compression: str
+    level: int | None
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "backup", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        values = {key: value for key, value in message.items() if key != "job"}
+        values["parts"] = tuple(
+            BackupPart(
+                part["name"],
+                tuple((kind, path) for kind, path in part["lowers"]),
+                tuple((name, text) for name, text in part["texts"]),
+                part["templates"],
+            )
+            for part in values["parts"]
+        )
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class BackupUnpackRequest:
+    """Unpack a backup into DIRECTORY: see workers/layers/backup.py."""
+
+    path: str
+    directory: str
+    max_bytes: int
+    max_entries: int
+
+    def encode(self) -> dict[str, object]:
+        """As a message."""
+        return {"job": "import", **asdict(self)}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, Any]) -> Self:
+        """From a message."""
+        return cls(**{key: value for key, value in message.items() if key != "job"})
+
+
+@dataclass(frozen=True, slots=True)
+class BackupContents:
+    """What was in a backup: its parts, in the order of their directories, with their entries and bytes."""
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Packed:
     """The file that was made."""
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from lxdpy.config import Config
 from lxdpy.drivers.base import (
+    BackupSpec,
     BlobSource,
     Collected,
     ImageFile,
@@ -22,9 +23,11 @@ from lxdpy.drivers.base import (
     LowerMount,
     PackSpec,
     StoredLayer,
+    UnpackedBackup,
     image_layer_id,
 )
 from lxdpy.drivers.overlay.stack import DIRECTORY
+from lxdpy.drivers.store.backups import StoreBackups
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.copying import copy_directory
 from lxdpy.drivers.store.disk import Disk
@@ -97,6 +100,7 @@ class LayerStore:
         self._workers = LayerWorkers()
         self._downloads = Slots(config.workers.downloads)
         self._unpacks = Slots(config.workers.unpacks)
+        self._backups = StoreBackups(self._disk, self._workers, self._unpacks, self._limits, self.lower_mounts)
         self._unpacking: Flights[StoredLayer | None] = Flights()
         # By diff_id; for the first who takes it.
         self._trees: dict[Digest, _Tree] = {}
@@ -411,6 +415,18 @@ class LayerStore:
         finally:
             self._disk.discard(directory)
         return ImageFiles(packed.fingerprint, ImageFile(Digest("sha256", packed.fingerprint), packed.size, path))
+
+    async def pack_backup(self, spec: BackupSpec, progress: Callable[[int], None]) -> ImageFile:
+        """See `Store.pack_backup`."""
+        return await self._backups.pack(spec, progress)
+
+    async def unpack_backup(self, path: Path) -> UnpackedBackup:
+        """See `Store.unpack_backup`."""
+        return await self._backups.unpack(path)
+
+    def discard_backup(self, backup: UnpackedBackup) -> None:
+        """See `Store.discard_backup`."""
+        self._backups.discard(backup)
 
     def discard_files(self, files: ImageFiles) -> None:
         """See `Store.discard_files`."""

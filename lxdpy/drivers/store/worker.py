@@ -8,6 +8,9 @@ from typing import Any
 
 from lxdpy.drivers.base import BlobEndpoint, BlobSource
 from lxdpy.drivers.store.messages import (
+    BackupContents,
+    BackupPackRequest,
+    BackupUnpackRequest,
     Done,
     FetchRequest,
     FitRequest,
@@ -100,6 +103,21 @@ class LayerWorkers:
             progress(message["progress"])
 
         return Packed(**await self._ask(request.encode(), answer, _nothing_to_say))
+
+    async def pack_backup(self, request: BackupPackRequest, progress: Callable[[int], None]) -> Packed:
+        """Have an instance packed. Raises what the worker raises."""
+
+        async def answer(job: Job, message: Mapping[str, Any]) -> None:
+            if "progress" not in message:
+                await _unasked(job, message)
+            progress(message["progress"])
+
+        return Packed(**await self._ask(request.encode(), answer, _nothing_to_say))
+
+    async def unpack_backup(self, request: BackupUnpackRequest) -> BackupContents:
+        """Have a backup unpacked. Raises what the worker raises."""
+        done = await self._ask(request.encode(), _unasked, _nothing_to_say)
+        return BackupContents(tuple(done["names"]), tuple((entries, size) for entries, size in done["sizes"]))
 
     async def close(self) -> None:
         """End the fork server."""

@@ -1,8 +1,10 @@
 """Instances: lifecycle, configuration, exec."""
 
 from lxdpy.services.instances.access import Transfer
+from lxdpy.services.instances.backups import NewBackup
 from lxdpy.services.instances.exec import ExecRequest
 from lxdpy.services.instances.files import NewFile
+from lxdpy.services.instances.importing import NewImport
 from lxdpy.services.instances.life import DEFAULT_STOP_TIMEOUT_S, Stop
 from lxdpy.services.instances.model import (
     Action,
@@ -27,8 +29,10 @@ __all__ = [
     "InstanceSettings",
     "InstanceState",
     "InstanceStatus",
+    "NewBackup",
     "NewCopy",
     "NewFile",
+    "NewImport",
     "NewInstance",
     "ProfileSettings",
     "Profiles",

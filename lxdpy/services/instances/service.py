@@ -26,13 +26,16 @@ from lxdpy.progress import Progress
 from lxdpy.project import in_project, instance_url, plain_name, project_of, qualify, split
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService, Uses
-from lxdpy.services.instances import disks, names, renaming, settings
+from lxdpy.services.instances import disks, importing, names, renaming, settings
 from lxdpy.services.instances.attach import ConsoleSession
+from lxdpy.services.instances.backup_index import Described
+from lxdpy.services.instances.backups import Backups
 from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.copying import Copies
 from lxdpy.services.instances.directory import OLD_RW, InstanceDirectories, new_rw, parts
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.files import InstanceFiles
+from lxdpy.services.instances.importing import Importer, NewImport
 from lxdpy.services.instances.keeping import InstanceMetadata
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewCopy, NewInstance
@@ -107,6 +110,26 @@ class InstanceService:
         )
         self._copies = Copies(self._roster, self._life, self._directories, store, self.snapshots, announce)
         self._roster.follow = self._follow_profiles
+        self.backups = Backups(
+            database,
+            self._roster,
+            self._life,
+            self._directories,
+            store,
+            images,
+            profiles,
+            announce,
+            config.state_dir,
+        )
+        self._importer = Importer(
+            self._roster,
+            self._directories,
+            store,
+            images,
+            profiles,
+            announce,
+            lambda: self._spawn(self._images.collect()),
+        )
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
         projects.add_user(images.paths_in)
@@ -128,7 +151,9 @@ class InstanceService:
         for leftover in await asyncio.to_thread(self._directories.sweep, layers):
             self._spawn(asyncio.to_thread(self._directories.remove, leftover))
         await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
+        await self.backups.load()
         self._spawn(self.snapshots.keep_time())
+        self._spawn(self.backups.keep_time())
 
     async def close(self) -> None:
         """Stop watching; containers go on."""
@@ -441,6 +466,7 @@ class InstanceService:
             self.unreserve(new_name)
         if instance_only:
             self._spawn(self._images.collect())
+        self.backups.renamed(name, new_name)
         self._announce("instance-renamed", instance_url(new_name), {"old_name": plain_name(name)})
 
     def check_delete(self, name: str) -> None:
@@ -466,6 +492,23 @@ class InstanceService:
             self._spawn(self._images.collect())
         if trash := self._directories.discard(name):
             self._spawn(asyncio.to_thread(self._directories.remove, trash))
+        await self.backups.forget(name)
+
+    async def import_backup(self, new: NewImport) -> str:
+        """Make an instance of a backup; its name below the API. Raises what `Importer.run` does."""
+        return await self._importer.run(new, self._reserve_import, self.unreserve)
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name below the API that no instance can get. Raises InvalidRequestError, ConflictError."""
+        settings.check_name(plain_name(name))
+        if name in self._runtimes or name in self._reserved:
+            raise ConflictError(f'Instance "{plain_name(name)}" already exists')
+
+    def _reserve_import(self, name: str, described: Described) -> str:
+        config, devices = importing.settings_of(described)
+        system = "volatile.container.oci" not in config
+        self._check(project_of(name), config, devices, described.profiles, system=system)
+        return self._reserve(name)
 
     # ---- changing
 
@@ -583,7 +626,9 @@ class InstanceService:
             yield Holding("container", record.project, plain_name(name), instance_url(name), record.created_at)
         for image in self._images.all():
             fingerprint = image.fingerprint
-            yield Holding("image", "default", fingerprint, f"/1.0/images/{fingerprint}", image.uploaded_at)
+            for project in image.projects:
+                path = in_project(f"/1.0/images/{fingerprint}", project)
+                yield Holding("image", project, fingerprint, path, image.uploaded_at)
 
     def _uses(self) -> Iterable[Uses]:
         """What instances and snapshots stand on."""

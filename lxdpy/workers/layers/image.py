@@ -50,13 +50,13 @@ def unpack_image(request: ImageRequest, confined: Callable[[], None]) -> Done:
     directory_fd = os.open(request.directory, _DIRECTORY)
     root_fd = os.open("fs", _DIRECTORY, dir_fd=directory_fd)
     files = [
-        _File(path, request.max_bytes) for path in (request.metadata, request.rootfs) if path is not None
+        ArchiveFile(path, request.max_bytes) for path in (request.metadata, request.rootfs) if path is not None
     ]  # fmt: skip
     confine(directory_fd, request.max_bytes)
     confined()
     hasher = _Hasher(files)
     hasher.start()
-    about = _About()
+    about = About()
     tree = Tree(root_fd, request.max_entries, whiteouts=False)
     try:
         if request.rootfs is None:
@@ -84,7 +84,7 @@ def unpack_image(request: ImageRequest, confined: Callable[[], None]) -> Done:
     return Done(unpacked.entries, unpacked.size_bytes, False, tuple(unpacked.warnings))
 
 
-class _File:
+class ArchiveFile:
     """One file of the image, open."""
 
     def __init__(self, path: str, max_bytes: int) -> None:
@@ -124,7 +124,7 @@ class _File:
 class _Hasher(threading.Thread):
     """Hashes the files, one after the other: their fingerprint."""
 
-    def __init__(self, files: Iterable[_File]) -> None:
+    def __init__(self, files: Iterable[ArchiveFile]) -> None:
         super().__init__(daemon=True)
         self._files = files
         self._hash = hashlib.sha256()
@@ -145,7 +145,7 @@ class _Hasher(threading.Thread):
         return self._hash.hexdigest()
 
 
-class _About:
+class About:
     """What the image holds beside its root file system."""
 
     def __init__(self) -> None:
@@ -163,15 +163,15 @@ class _About:
         """Take note of an entry, or leave it be."""
         match parts:
             case [b"metadata.yaml"]:
-                self._metadata = _content(entry, reader, image_metadata.MAX_BYTES)
+                self._metadata = content_of(entry, reader, image_metadata.MAX_BYTES)
             case [b"oci.json"]:
-                self._config = _content(entry, reader, _MAX_CONFIG_BYTES)
+                self._config = content_of(entry, reader, _MAX_CONFIG_BYTES)
             case [b"rootfs.img"]:
                 raise UnsupportedError("It is the image of a virtual machine: only containers are supported")
             case [b"templates"] if entry.kind == DIRECTORY:
                 pass
             case [b"templates", name] if entry.kind == REGULAR:
-                content = _content(entry, reader, _MAX_TEMPLATE_BYTES)
+                content = content_of(entry, reader, _MAX_TEMPLATE_BYTES)
                 self._left -= len(content)
                 if len(self._templates) >= _MAX_TEMPLATES or self._left < 0:
                     raise LayerError(
@@ -180,6 +180,11 @@ class _About:
                 self._templates[name] = content
             case [b"templates", *_]:
                 raise LayerError(f"Unsupported entry in the image: {show(entry.path)} is no plain file")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there was any metadata."""
+        return self._metadata is not None
 
     def check(self) -> None:
         """Whether it is an image's. Raises LayerError, InvalidRequestError."""
@@ -209,14 +214,14 @@ class _Unified:
     For `Tree` it is a TarReader whose archive has the root at its top.
     """
 
-    def __init__(self, reader: TarReader, about: _About) -> None:
+    def __init__(self, reader: TarReader, about: About) -> None:
         self._reader = reader
         self._about = about
         self.has_rootfs = False
 
     def __iter__(self) -> Iterator[Entry]:
         for entry in self._reader:
-            path = _in_rootfs(entry.path)
+            path = in_rootfs(entry.path)
             if path is None:
                 self._about.take(entry, parts_of(entry.path), self._reader)
                 continue
@@ -224,7 +229,7 @@ class _Unified:
                 raise LayerError("The file is no image: its rootfs is no directory")
             self.has_rootfs = True
             if entry.kind == HARDLINK:
-                target = _in_rootfs(entry.link)
+                target = in_rootfs(entry.link)
                 if target is None:
                     raise LayerError(f"Cannot unpack {show(entry.path)}: it links to {show(entry.link)}")
                 entry.link = target
@@ -241,7 +246,7 @@ def parts_of(path: bytes) -> list[bytes]:
     return [part for part in path.split(b"/") if part and part != b"."]
 
 
-def _in_rootfs(path: bytes) -> bytes | None:
+def in_rootfs(path: bytes) -> bytes | None:
     """What a name of the archive is below rootfs/, or None."""
     if path.startswith(b"./"):
         path = path[2:]
@@ -251,7 +256,7 @@ def _in_rootfs(path: bytes) -> bytes | None:
     return b"/".join(parts[1:]) if parts[:1] == [b"rootfs"] else None
 
 
-def _content(entry: Entry, reader: TarReader, max_bytes: int) -> bytes:
+def content_of(entry: Entry, reader: TarReader, max_bytes: int) -> bytes:
     if entry.kind != REGULAR:
         raise LayerError(f"Unsupported entry in the image: {show(entry.path)} is no plain file")
     if entry.size > max_bytes:

@@ -23,7 +23,16 @@ from typing import Any
 
 from lxdpy import errors
 from lxdpy.drivers.base import BlobEndpoint
-from lxdpy.drivers.store.messages import Done, FetchRequest, FitRequest, ImageRequest, PackRequest, UnpackRequest
+from lxdpy.drivers.store.messages import (
+    BackupPackRequest,
+    BackupUnpackRequest,
+    Done,
+    FetchRequest,
+    FitRequest,
+    ImageRequest,
+    PackRequest,
+    UnpackRequest,
+)
 from lxdpy.errors import DigestMismatchError, LayerError, LxdpyError, NoSpaceError, WorkerError
 from lxdpy.workers.layers.confine import confine
 from lxdpy.workers.layers.feed import Feed
@@ -41,7 +50,12 @@ _DEFERRED = "deferred.json"
 # A bomb is a bomb when it is large, too: text of one letter compresses by 1000.
 _MAX_RATIO = 1000
 _RATIO_MATTERS_BYTES = 1 << 30
-_ATTEMPTS = {"image": "Cannot unpack the image", "pack": "Cannot pack the image"}
+_ATTEMPTS = {
+    "image": "Cannot unpack the image",
+    "pack": "Cannot pack the image",
+    "backup": "Cannot back the instance up",
+    "import": "Cannot unpack the backup",
+}
 
 
 def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
@@ -57,6 +71,10 @@ def run(message: dict[str, object], channel: Channel, fds: list[int]) -> None:
             fetch_blob(FetchRequest.decode(message), channel)
         elif message["job"] == "image":
             image(ImageRequest.decode(message), channel)
+        elif message["job"] == "backup":
+            backup(BackupPackRequest.decode(message), channel)
+        elif message["job"] == "import":
+            unpack_backup(BackupUnpackRequest.decode(message), channel)
         elif message["job"] == "pack":
             pack(PackRequest.decode(message), channel)
         else:
@@ -274,6 +292,24 @@ def pack(request: PackRequest, channel: Channel) -> None:
     daemon = _Daemon(channel)
     packed = packing.pack(request, lambda: threading.Thread(target=daemon.listen, daemon=True).start(), daemon.progress)
     channel.send({"done": asdict(packed)})
+
+
+def backup(request: BackupPackRequest, channel: Channel) -> None:
+    """Pack an instance."""
+    from lxdpy.workers.layers.backup import pack_backup
+
+    daemon = _Daemon(channel)
+    confined = threading.Thread(target=daemon.listen, daemon=True).start
+    channel.send({"done": asdict(pack_backup(request, confined, daemon.progress))})
+
+
+def unpack_backup(request: BackupUnpackRequest, channel: Channel) -> None:
+    """Unpack an instance."""
+    from lxdpy.workers.layers import backup as backups
+
+    daemon = _Daemon(channel)
+    confined = threading.Thread(target=daemon.listen, daemon=True).start
+    channel.send({"done": asdict(backups.unpack_backup(request, confined))})
 
 
 def _write_deferred(directory_fd: int, deferred: Deferred) -> None:

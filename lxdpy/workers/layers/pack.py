@@ -25,7 +25,7 @@ from lxdpy.workers.layers.tree import is_allowed_xattr
 
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE_BYTES = 1 << 20
-_NO_LIMIT = 1 << 62
+NO_LIMIT = 1 << 62
 _BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _SQUASHFS = "squashfs"
 
@@ -40,22 +40,22 @@ def pack(request: PackRequest, confined: Callable[[], None], progress: Callable[
     scratch = f"{request.directory}/scratch"
     os.mkdir(scratch)
     root_fd = mount_lowers(request.lowers, scratch)
-    templates = _templates(request.templates)
+    templates = read_templates(request.templates)
     path = f"{request.directory}/image"
     out_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     squashfs = SquashfsWriter(path, out_fd) if request.compression == _SQUASHFS else None
     directory_fd = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    confine(directory_fd, _NO_LIMIT)
+    confine(directory_fd, NO_LIMIT)
     confined()
     if squashfs is not None:
-        _Tar(squashfs.write, progress).image(request, templates, root_fd)
+        Tar(squashfs.write, progress).image(request, templates, root_fd)
         return Packed(*squashfs.finish())
     output = Output(out_fd, request.compression, request.level)
-    _Tar(output.write, progress).image(request, templates, root_fd)
+    Tar(output.write, progress).image(request, templates, root_fd)
     return Packed(output.finish(), output.size)
 
 
-def _templates(directory: str | None) -> list[tuple[str, bytes]]:
+def read_templates(directory: str | None) -> list[tuple[str, bytes]]:
     """Names and contents of an instance's templates."""
     found = []
     if directory is not None:
@@ -67,7 +67,7 @@ def _templates(directory: str | None) -> list[tuple[str, bytes]]:
     return found
 
 
-class _Tar:
+class Tar:
     """A tar stream that goes to `write`."""
 
     def __init__(self, write: Write, progress: Callable[[int], None]) -> None:
@@ -79,30 +79,46 @@ class _Tar:
 
     def image(self, request: PackRequest, templates: Sequence[tuple[str, bytes]], root_fd: int) -> None:
         """All of an image."""
-        self._text("metadata.yaml", request.metadata.encode(), request.time)
-        if templates:
-            self._header(_info(b"templates/", stat.S_IFDIR | 0o755, request.time), [])
-        for name, content in templates:
-            self._text(f"templates/{name}", content, request.time)
+        self.text("metadata.yaml", request.metadata.encode(), request.time)
+        self.templates("", templates, request.time)
         if request.config is not None:
-            self._text("oci.json", request.config.encode(), request.time)
-        self._tree(root_fd)
+            self.text("oci.json", request.config.encode(), request.time)
+        self.tree("", root_fd)
+        self.end()
+
+    def templates(self, prefix: str, templates: Sequence[tuple[str, bytes]], mtime: int) -> None:
+        """A directory of templates, if there are any."""
+        if templates:
+            self.directory(f"{prefix}templates/", 0o755, mtime)
+        for name, content in templates:
+            self.text(f"{prefix}templates/{name}", content, mtime)
+
+    def directory(self, name: str, mode: int, mtime: int) -> None:
+        """A directory of root's."""
+        self._header(_info(os.fsencode(name), stat.S_IFDIR | mode, mtime), [])
+
+    def end(self) -> None:
+        """The end of the archive."""
         self._put(bytes(2 * _BLOCK))
 
-    def _text(self, name: str, content: bytes, mtime: int) -> None:
+    def text(self, name: str, content: bytes, mtime: int) -> None:
+        """A file of root's."""
         info = _info(os.fsencode(name), stat.S_IFREG | 0o644, mtime)
         info.size = len(content)
         self._header(info, [])
         self._put(content + bytes(-len(content) % _BLOCK))
 
-    def _tree(self, root_fd: int) -> None:
-        """The root file system: each directory, what is in it, and then the directories in it."""
+    def tree(self, prefix: str, root_fd: int) -> None:
+        """A root file system, as PREFIXrootfs: each directory, what is in it, and then the directories in it."""
+        top = os.fsencode(f"{prefix}rootfs/")
+        # Of another tree, whose numbers may be the same.
+        self._links.clear()
         pending = [b""]
         while pending:
             path = pending.pop()
             fd = _open(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                self._header(_info_of(b"rootfs/" + path, os.fstat(fd)), _xattrs(fd))
+                self._header(_info_of(top + path, os.fstat(fd)), _xattrs(fd))
                 names = sorted(os.fsencode(name) for name in os.listdir(fd))
                 deeper = []
                 for name in names:
@@ -111,7 +127,7 @@ class _Tar:
                     if stat.S_ISDIR(status.st_mode):
                         deeper.append(inner)
                     else:
-                        self._entry(fd, name, inner, status)
+                        self._entry(fd, name, top + inner, status)
             finally:
                 os.close(fd)
             pending += reversed(deeper)
@@ -119,7 +135,7 @@ class _Tar:
     def _entry(self, dir_fd: int, name: bytes, path: bytes, status: os.stat_result) -> None:
         """What is no directory."""
         mode = status.st_mode
-        info = _info_of(b"rootfs/" + path, status)
+        info = _info_of(path, status)
         if status.st_nlink > 1:
             known = self._links.setdefault((status.st_dev, status.st_ino), info.name)
             if known != info.name:
