@@ -124,7 +124,8 @@ def test_put_replaces_and_patch_merges(daemon: Daemon) -> None:
     assert (own, found["description"], found["devices"]) == ({"user.d": "4"}, "", {})
     for key in ("volatile.uuid", "volatile.last_state.power"):
         assert found["config"][key] == before["config"][key]
-    daemon.wait(daemon.put(url, {"config": None, "devices": None, "profiles": None}))
+    root = {"type": "disk", "path": "/", "pool": "default"}
+    daemon.wait(daemon.put(url, {"config": None, "devices": {"root": root}, "profiles": None}))
     assert daemon.get(url)["profiles"] == []
     daemon.wait(daemon.put(url, {key: before[key] for key in ("config", "devices", "profiles", "description")}))
     assert daemon.get(url)["config"] == before["config"]

@@ -110,9 +110,11 @@ def test_instances_follow_their_profiles(lxc: Lxc, daemon: Daemon) -> None:
     lxc.ok("profile", "add", "w1", "site")
     assert "Duplicate profile" in lxc.fails("profile", "add", "w1", "site")
     assert "not found" in lxc.fails("profile", "add", "w1", "nope")
-    lxc.ok("profile", "assign", "w1", "site")
-    assert lxc.yaml("config", "show", "w1")["profiles"] == ["site"]
-    assert "not found" in lxc.fails("profile", "assign", "w1", "site,nope")
+    assert "No root device" in lxc.fails("profile", "assign", "w1", "site")
+    lxc.ok("profile", "assign", "w1", "site,default")
+    assert lxc.yaml("config", "show", "w1")["profiles"] == ["site", "default"]
+    assert "not found" in lxc.fails("profile", "assign", "w1", "default,nope")
+    assert "relies on this profile's root disk" in lxc.fails("profile", "device", "remove", "default", "root")
     lxc.ok("profile", "assign", "w1", "default")
     lxc.ok("profile", "delete", "site")
     lxc.ok("delete", "w1", "--force")
@@ -132,8 +134,9 @@ def test_of_two_profiles_the_later_wins_and_the_instance_over_both(lxc: Lxc) -> 
     assert shown["config"]["user.by"] == "own"
     lxc.ok("config", "device", "override", "w2", "eth0", "name=lan0")
     assert lxc.yaml("config", "show", "w2")["devices"]["eth0"] == {"type": "nic", "name": "lan0", "network": BRIDGE}
-    lxc.ok("config", "device", "add", "w2", "root", "none")
-    assert lxc.yaml("config", "show", "w2", "--expanded")["devices"]["root"] == {"type": "none"}
+    lxc.ok("config", "device", "remove", "w2", "eth0")
+    lxc.ok("config", "device", "add", "w2", "eth0", "none")
+    assert lxc.yaml("config", "show", "w2", "--expanded")["devices"]["eth0"] == {"type": "none"}
     lxc.ok("delete", "w2")
     lxc.ok("profile", "delete", "one")
     lxc.ok("profile", "delete", "two")

@@ -41,6 +41,9 @@ class ProfileUsers:
         """The instances, by their names below the API, that have a profile of project `owner`."""
         return []
 
+    def check(self, new: ProfileRecord) -> None:
+        """Raises InvalidRequestError when an instance could not be with a profile as it is to become."""
+
     def changed(self, owner: str, profile: str) -> None:
         """What a profile gives to its instances has changed."""
 
@@ -109,13 +112,20 @@ class Profiles:
         return self.users.names(profile.project, profile.name)
 
     def expand(
-        self, project: str, names: tuple[str, ...], config: Mapping[str, str], devices: Devices
+        self,
+        project: str,
+        names: tuple[str, ...],
+        config: Mapping[str, str],
+        devices: Devices,
+        *,
+        new: ProfileRecord | None = None,
     ) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
-        """Configuration and devices as they apply: later profiles win, the instance's own win over all."""
+        """Configuration and devices as they apply, or would if one of the profiles were `new`: later profiles win, the
+        instance's own win over all."""
         all_config: dict[str, str] = {}
         all_devices: dict[str, Mapping[str, str]] = {}
         for name in names:
-            profile = self.get(project, name)
+            profile = new if new is not None and new.name == name else self.get(project, name)
             all_config.update(profile.config)
             all_devices.update(profile.devices)
         return {**all_config, **config}, {**all_devices, **devices}
@@ -162,6 +172,7 @@ class Profiles:
             new = wanted(old)
             _check(new)
             record = replace(old, description=new.description, config=new.config, devices=new.devices)
+            self.users.check(record)
             await self._put(record)
         self.users.changed(record.project, name)
         await self.users.apply(record.project, name)

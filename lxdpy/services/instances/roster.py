@@ -10,10 +10,12 @@ from lxdpy.db import instances as table
 from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
+from lxdpy.db.profiles import ProfileRecord
 from lxdpy.db.snapshots import SnapshotRecord
-from lxdpy.errors import ConflictError, LxdpyError, NotFoundError
+from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.project import plain_name, split
 from lxdpy.services.images import ImageService
+from lxdpy.services.instances.disks import root_of
 from lxdpy.services.instances.process import Process, image_defaults, process, system
 from lxdpy.services.instances.profiles import Profiles, ProfileUsers, Write
 from lxdpy.services.instances.runtime import Runtime
@@ -140,6 +142,13 @@ class Roster:
             defaults.pop("oci.cmd", None)
         return {**defaults, **config}, devices
 
+    def expanded_with(
+        self, runtime: Runtime, new: ProfileRecord
+    ) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
+        """What profiles and the instance itself say, if one of its profiles were `new`."""
+        record = runtime.record
+        return self._profiles.expand(record.project, record.profiles, record.config, record.devices, new=new)
+
     def owner_of_profiles(self, runtime: Runtime) -> str:
         """The project whose profiles an instance has."""
         return self._profiles.owner(runtime.record.project)
@@ -170,6 +179,13 @@ class _ProfileUsers(ProfileUsers):
     def names(self, owner: str, profile: str) -> list[str]:
         """As `ProfileUsers.names`."""
         return sorted((runtime.record.name for runtime in self._with(owner, profile)), key=split)
+
+    def check(self, new: ProfileRecord) -> None:
+        """As `ProfileUsers.check`."""
+        for runtime in self._with(new.project, new.name):
+            _, devices = self._roster.expanded_with(runtime, new)
+            if root_of(devices) is None:
+                raise InvalidRequestError("At least one instance relies on this profile's root disk device")
 
     def changed(self, owner: str, profile: str) -> None:
         """As `ProfileUsers.changed`."""

@@ -119,3 +119,15 @@ def test_content_that_cannot_be(play: Play) -> None:
         assert host.profiles.get(WHERE, "a").config == {}
 
     play(scenario)
+
+
+def test_a_root_disk_that_instances_rely_on_stays(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await make_instance(host, "web")
+        with pytest.raises(InvalidRequestError, match="relies on this profile's root disk"):
+            await host.profiles.update(WHERE, "default", lambda current: ProfileSettings("no devices"))
+        assert "root" in host.instances.get("web").expanded_devices
+        await host.instances.delete("web")
+        await host.profiles.update(WHERE, "default", lambda current: ProfileSettings("no devices"))
+
+    play(scenario)
