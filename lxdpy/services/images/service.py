@@ -297,7 +297,9 @@ class ImageService:
             if project in image.projects:
                 return image
             new = dataclasses.replace(image, projects=(*image.projects, project))
-            names = [AliasRecord(name, fingerprint, text, project) for name, text in (aliases or {}).items()]
+            own = {name: "" for name in _names(image) if self.aliases.exact(name, project) is None}
+            texts = {**own, **(aliases or {})}
+            names = [AliasRecord(name, fingerprint, text, project) for name, text in texts.items()]
             await self._database.run(lambda db: table.put_with_aliases(db, new, names))
             self._images[fingerprint] = new
             self.aliases.put(names)
@@ -699,6 +701,11 @@ class ImageService:
         if data is None:
             raise NotFoundError(f"Document {digest} of an image is missing from the store")
         return data
+
+
+def _names(image: ImageRecord) -> list[str]:
+    """What a pull names it by itself."""
+    return [Reference.parse(image.reference).familiar] if image.kind is ImageKind.OCI and image.reference else []
 
 
 def _seconds(rfc3339: str) -> float:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lxdpy.errors import ConflictError, NotFoundError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import NoProgress
-from lxdpy.services.images import ImageSource
+from lxdpy.services.images import FoundImage, ImageSource
 from lxdpy.services.instances import InstanceSettings
 from lxdpy.services.instances.model import NewInstance
 from lxdpy.services.projects import ProjectSettings
@@ -85,5 +85,16 @@ def test_an_instance_brings_its_image_into_its_project(play: Play) -> None:
         assert image.projects == ("default",)
         await make("own_web", "own")
         assert host.images.get(image.fingerprint).projects == ("default", "own")
+        assert [alias.name for alias in host.images.aliases.all("own")] == ["app:latest"]
+
+        await host.projects.create("third", ProjectSettings())
+        admitted = FoundImage(host.images.get(image.fingerprint), None)
+        new = host.instances.reserve(NewInstance("third_web", ImageSource(), InstanceSettings()))
+        await host.instances.create(new, admitted, NoProgress())
+        assert [alias.name for alias in host.images.aliases.all("third")] == ["app:latest"]
+
+        other = host.instances.reserve(NewInstance("big", ImageSource(), InstanceSettings(architecture="s390x")))
+        with pytest.raises(InvalidRequestError, match="of architecture s390x"):
+            await host.instances.create(other, admitted, NoProgress())
 
     play(scenario)
