@@ -12,6 +12,7 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from lxdpy.operations import Operation
+from lxdpy.project import in_project
 
 JSON = "application/json"
 
@@ -54,7 +55,7 @@ def created(location: str) -> Response:
 
 def accepted(operation: Operation) -> Response:
     """202: the work goes on in `operation`."""
-    path = operation.path if operation.project == "default" else f"{operation.path}?project={operation.project}"
+    path = in_project(operation.path, operation.project)
     body = _CREATED + to_json(path) + _NO_ERROR + to_json(operation.render()) + _END
     return Response(body, 202, {"Location": path}, JSON)
 

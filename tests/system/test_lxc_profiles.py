@@ -144,6 +144,9 @@ def test_of_two_profiles_the_later_wins_and_the_instance_over_both(lxc: Lxc) -> 
 
 def test_ansibles_calls(daemon: Daemon) -> None:
     """What `lxd_profile` sends: no project, no If-Match, and a 404 as its only sign of absence."""
+    answer = daemon.http.post("/1.0/profiles", json={"name": "größer 日本"})
+    assert (answer.status_code, answer.headers["location"][:19]) == (201, "/1.0/profiles/gr%C3")
+    daemon.request("DELETE", answer.headers["location"])
     with pytest.raises(Failed) as missing:
         daemon.get("/1.0/profiles/macvlan")
     assert missing.value.status == 404

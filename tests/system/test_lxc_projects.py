@@ -214,6 +214,15 @@ def test_images_of_a_projects_own(lxc: Lxc, daemon: Daemon) -> None:
     assert lxc.ok("exec", "w", "--project", "own", "--", "hostname") == "w\n"
     assert daemon.get("/1.0/images") == [f"/1.0/images/{fingerprint}"]
     lxc.ok("delete", "w", "--force", "--project", "own")
+
+    # By a remote that is this daemon's project default: there the image is already.
+    lxc.ok("remote", "add", "registry", f"unix://{daemon.socket}")
+    lxc.ok("launch", f"registry:{image['properties']['id']}", "w", "--project", "own")
+    (entry,) = lxc.json("image", "list", "--project", "own")
+    assert entry["fingerprint"] == fingerprint
+    lxc.ok("delete", "w", "--force", "--project", "own")
+    lxc.ok("image", "delete", fingerprint, "--project", "own")
+    lxc.ok("remote", "remove", "registry")
     lxc.ok("project", "delete", "own")
 
 

@@ -1,5 +1,7 @@
 """`/1.0/profiles`: what instances share."""
 
+from urllib.parse import quote
+
 from fastapi import Request, Response
 
 from lxdpy.api import envelope
@@ -35,7 +37,7 @@ async def post_profiles(request: Request) -> Response:
     new = await body(request, schema.ProfilesPost)
     where = project(request)
     await services(request).profiles.create(where, new.name or "", schema.settings(new))
-    return envelope.created(in_project(f"/1.0/profiles/{new.name}", where))
+    return envelope.created(in_project(f"/1.0/profiles/{quote(new.name or '')}", where))
 
 
 @router.get("/1.0/profiles/{name}", **documented(schema.Profile, query=_PROJECT))
@@ -77,7 +79,7 @@ async def post_profile(request: Request) -> Response:
     """Rename a profile; instances that have it have it by its new name."""
     where, name = project(request), (await body(request, schema.ProfilePost)).name or ""
     await services(request).profiles.rename(where, request.path_params["name"], name)
-    return envelope.created(in_project(f"/1.0/profiles/{name}", where))
+    return envelope.created(in_project(f"/1.0/profiles/{quote(name)}", where))
 
 
 @router.delete("/1.0/profiles/{name}", **documented(query=_PROJECT))

@@ -242,6 +242,10 @@ class ImageService:
                 return FoundImage(self.lookup(source.alias, source.project), None)
         except NotFoundError as exc:
             if source.fingerprint:
+                known = self._images.get(source.fingerprint)
+                if known is not None and _names(known):
+                    # Another project's, from a registry: clients find it there by a remote that knows no projects.
+                    return FoundImage(known, None)
                 resolved = self._lazy.get(source.fingerprint)
                 if resolved is None:
                     raise _expired(source.fingerprint, exc) from None

@@ -48,6 +48,8 @@ def test_accepted() -> None:
         assert body["metadata"] == operation.render()
         operation.project = "blue"
         assert envelope.accepted(operation).headers["location"].endswith("?project=blue")
+        operation.project = "a\r\nX-Evil: b"
+        assert envelope.accepted(operation).headers["location"].endswith("?project=a%0D%0AX-Evil%3A%20b")
 
     asyncio.run(main())
 

@@ -35,7 +35,10 @@ def test_each_project_sees_its_own(play: Play) -> None:
             with pytest.raises(NotFoundError):
                 look(fingerprint, "p1")
         with pytest.raises(NotFoundError):
-            await host.images.find(ImageSource(fingerprint=fingerprint, project="p1"))
+            await host.images.find(ImageSource(fingerprint=fingerprint[:12], project="p1"))
+        # As `lxc --project p1 launch docker:app` asks for it, where `docker` is this daemon's `default`.
+        found = await host.images.find(ImageSource(fingerprint=fingerprint, project="p1"))
+        assert found.record is not None
 
         assert await pull(host, "p1") == fingerprint
         assert [image.fingerprint for image in host.images.all("p1")] == [fingerprint]
