@@ -152,8 +152,3 @@ def instance_name(connection: Request | WebSocket) -> str:
         return qualify(project(connection), plain)
     except InvalidRequestError:
         raise NotFoundError(f"Instance {plain!r:.100} not found") from None
-
-
-def in_project(connection: Request | WebSocket) -> bool:
-    """Whether a list of what no project has but "default" may show anything."""
-    return project(connection) == DEFAULT or connection.query_params.get("all-projects", "").lower() in ("true", "1")

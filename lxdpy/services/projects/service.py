@@ -61,10 +61,6 @@ class ProjectService:
         """Every project by name."""
         return [self._projects[name] for name in sorted(self._projects)]
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a project."""
-        return name in self._projects
-
     def get(self, name: str) -> ProjectRecord:
         """One project. Raises NotFoundError."""
         try:
@@ -75,10 +71,6 @@ class ProjectService:
     def owner(self, project: str, feature: Feature) -> str:
         """The project whose things `project` uses: itself, or `default`. Raises NotFoundError."""
         return project if settings.is_true(self.get(project).config.get(feature)) else DEFAULT
-
-    def sharing(self, owner: str, feature: Feature) -> list[str]:
-        """The projects that use the things of `owner`, itself among them."""
-        return [name for name in sorted(self._projects) if self.owner(name, feature) == owner]
 
     def used_by(self, name: str) -> list[str]:
         """API paths of what is in a project."""

@@ -20,7 +20,7 @@ async def send(api: Api, method: str, path: str, body: object = None, **headers:
     response = await api.http.request(method, path, content=json.dumps(body).encode(), headers=headers)
     answer = json.loads(response.text)
     if answer["type"] == "async":
-        ended = await api.get(f"{answer['operation']}/wait?timeout=10")
+        ended = await api.get(f"{answer['operation'].partition('?')[0]}/wait?timeout=10")
         return ended["metadata"]["status_code"], ended["metadata"]["err"]
     return response.status_code, answer["error"] or answer["metadata"]
 
