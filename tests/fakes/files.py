@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from lxdpy.drivers.base import FileAttributes, FileStatus, FoundFile, WritableFile
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, WorkerError
+from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError, WorkerError
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 
@@ -17,6 +17,7 @@ class FakeFiles:
         self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
         self.closed = False
+        self.stuck = False
 
     def _at(self, path: str) -> Path:
         if self.closed:
@@ -79,3 +80,5 @@ class FakeFiles:
 
     async def close(self) -> None:
         self.closed = True
+        if self.stuck:
+            raise BusyError("The session is stuck")

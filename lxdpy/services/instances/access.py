@@ -6,14 +6,17 @@ under way then fail. Unused for a few seconds it ends by itself.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from lxdpy.drivers.base import FileSession
-from lxdpy.errors import ConflictError
+from lxdpy.errors import ConflictError, LxdpyError
 from lxdpy.services.uninterrupted import uninterrupted
+
+logger = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 
@@ -25,6 +28,8 @@ class FileAccess:
 
     def __init__(self) -> None:
         self._session: FileSession | None = None
+        self._left: set[FileSession] = set()
+        """Sessions that are over, and may hold the root file system still."""
         self._uses = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -38,9 +43,17 @@ class FileAccess:
         """Whether there is a session that works."""
         return self._session is not None and not self._session.closed
 
-    async def open(self, begin: Callable[[], Awaitable[FileSession]]) -> None:
-        """Begin a session; what is left of an earlier one is ended first. The instance's lock must be held."""
-        await self.end()
+    async def open(self, begin: Callable[[], Awaitable[FileSession]], *, alone: bool) -> None:
+        """Begin a session; the instance's lock must be held.
+
+        `alone`: what is left of an earlier one is ended first. Otherwise it may take its time: a process of the
+        container can keep whoever looks for a file waiting (FUSE), and need not keep the next one from the others.
+        """
+        if alone:
+            await self.end()
+        elif self._session is not None:
+            self._left.add(self._session)
+            self._session = None
         self._session = await begin()
         self._rest()
 
@@ -73,15 +86,20 @@ class FileAccess:
             self._stay()
             session, self._session = self._session, None
             if session is not None:
-                await uninterrupted(self._end(session))
+                self._left.add(session)
+            if self._left:
+                await uninterrupted(self._end())
 
-    async def _end(self, session: FileSession) -> None:
-        try:
-            await session.close()
-        except BaseException:
-            # It holds the files still.
-            self._session = session
-            raise
+    async def _end(self) -> None:
+        stuck: LxdpyError | None = None
+        for session in list(self._left):
+            try:
+                await session.close()
+                self._left.discard(session)
+            except LxdpyError as exc:
+                stuck = exc
+        if stuck is not None:
+            raise stuck
         # By now each request has its answer, or its error; what it was given is a transfer before it lets go.
         await self._unused.wait()
         await asyncio.gather(*(transfer.close() for transfer in list(self._transfers)))
@@ -103,7 +121,13 @@ class FileAccess:
 
     def _idle(self) -> None:
         self._timer = None
-        self._idle_end = asyncio.create_task(self.end())
+        self._idle_end = asyncio.create_task(self._end_idle())
+
+    async def _end_idle(self) -> None:
+        try:
+            await self.end()
+        except LxdpyError as exc:
+            logger.warning("%s", exc)
 
 
 class Transfer:

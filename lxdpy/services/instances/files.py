@@ -119,7 +119,10 @@ class InstanceFiles:
             async with self._roster.held(name) as runtime:
                 if not runtime.files.is_open:
                     await runtime.cleared()
-                    await runtime.files.open(lambda found=runtime: self._begin(found))  # type: ignore[misc]
+                    await runtime.files.open(
+                        lambda found=runtime: self._begin(found),  # type: ignore[misc]
+                        alone=runtime.container is None,
+                    )
         with runtime.files.use() as session:
             yield runtime.files, session
 

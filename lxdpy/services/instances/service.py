@@ -222,12 +222,15 @@ class InstanceService:
             user=wanted.user or own.user,
             cwd=wanted.cwd or own.commands_cwd,
         )
-        return ExecSession(container, request, self._directories.path(name) / "logs")
+        session = ExecSession(container, request, self._directories.path(name) / "logs")
+        self._announce("instance-exec", instance_url(name), {"command": list(wanted.argv)})
+        return session
 
     def console_log(self, name: str) -> ConsoleLog:
         """What its init has printed. Raises NotFoundError."""
         runtime = self._roster.get(name)
         container = runtime.container
+        self._announce("instance-console-retrieved", instance_url(name))
         # That of a later start is another log.
         return ConsoleLog(
             self._directories.path(name) / "console.log",
@@ -269,12 +272,15 @@ class InstanceService:
     async def read_log(self, name: str, file: str) -> AsyncIterator[bytes]:
         """One of its log files, in parts. Raises NotFoundError."""
         self._roster.get(name)
-        return parts(self._directories.open_log(name, file))
+        data = self._directories.open_log(name, file)
+        self._announce("instance-log-retrieved", instance_url(name), {"file": file})
+        return parts(data)
 
     async def delete_log(self, name: str, file: str) -> None:
         """Delete recorded output of a command. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
         self._roster.get(name)
         await asyncio.to_thread(self._directories.delete_log, name, file)
+        self._announce("instance-log-deleted", instance_url(name), {"file": file})
 
     async def wait(self, name: str, timeout_s: float | None) -> InstanceState:
         """Wait until it is stopped and everything of it is cleared, or the time is over. Raises NotFoundError."""

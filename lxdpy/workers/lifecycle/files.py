@@ -26,6 +26,7 @@ from lxdpy.linux.statfs import FUSE_SUPER_MAGIC, file_system_type
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
 
+MAX_NAMES = 250_000
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 _OPEN = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _OPEN
@@ -167,7 +168,7 @@ class Tree:
         if not stat.S_ISDIR(status.st_mode):
             return answer, [fd]
         try:
-            answer["names"] = sorted(os.listdir(fd))
+            answer["names"] = _names(fd, path)
         finally:
             os.close(fd)
         return answer, []
@@ -294,6 +295,18 @@ _VERBS: dict[object, str] = {
     "symlink": "make symbolic link",
     "delete": "delete",
 }
+
+
+def _names(fd: int, path: str) -> list[str]:
+    """A directory's entries. Raises InvalidRequestError when a container has made so many that they would not fit into
+    the daemon's memory."""
+    names = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) > MAX_NAMES:
+                raise InvalidRequestError(f'Cannot list "{_shown(path)}": it has more than {MAX_NAMES} entries')
+    return sorted(names)
 
 
 def _check_regular(fd: int, path: str) -> None:

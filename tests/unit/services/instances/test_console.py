@@ -86,3 +86,21 @@ def test_follow_goes_on_in_a_new_file(tmp_path: Path, exists: bool) -> None:
         return await following
 
     assert asyncio.run(main()) == b"one\ntwo\nthree\n"
+
+
+def test_follow_goes_on_when_the_log_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    path.write_bytes(b"one\r\n" * 1000)
+    ended = asyncio.Event()
+
+    async def scenario() -> bytes:
+        got = b""
+        async for text in ConsoleLog(path, ended.is_set).read(tail=1, follow=True):
+            got += text
+            if got == b"one\n":
+                path.write_bytes(b"two\r\n")
+            else:
+                ended.set()
+        return got
+
+    assert asyncio.run(scenario()) == b"one\ntwo\n"

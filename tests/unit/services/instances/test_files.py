@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from lxdpy.drivers.base import FileAttributes, FileKind
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError
+from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.services.instances import Action, NewFile, Stop, access
 from lxdpy.services.instances.files import PART
 from tests.unit.services.conftest import Host
@@ -117,6 +117,32 @@ def test_a_session_that_broke_is_opened_again(play: Play) -> None:
         host.containers.sessions[0].closed = True
         await host.instances.files.status("web", "/")
         assert len(host.containers.sessions) == 2
+
+    play(scenario)
+
+
+def test_a_session_that_does_not_end(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        container = await create(host, "web")
+        assert container is not None
+        files = host.instances.files
+        await files.status("web", "/")
+        container.sessions[0].stuck = True
+        container.sessions[0].closed = True
+        # Beside it the others work.
+        await files.status("web", "/")
+        assert len(container.sessions) == 2
+        await host.instances.act("web", Action.STOP, Stop(force=True))
+        await host.instances.wait("web", None)
+        assert container.sessions[1].closed
+        # No second mount of its layers, though.
+        with pytest.raises(BusyError, match="stuck"):
+            await files.status("web", "/")
+        with pytest.raises(BusyError, match="stuck"):
+            await host.instances.act("web", Action.START, Stop())
+        container.sessions[0].stuck = False
+        await files.status("web", "/")
+        await host.instances.act("web", Action.START, Stop())
 
     play(scenario)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
+from lxdpy.workers.lifecycle import files
 from lxdpy.workers.lifecycle.files import Tree
 
 NOTHING = {"uid": None, "gid": None, "mode": None, "modify": [], "modified": None}
@@ -80,6 +81,16 @@ def test_directories(tree: Tree, root: Path) -> None:
         ask(tree, "directory", "/a/b")
     with pytest.raises(NotFoundError):
         ask(tree, "directory", "/x/y")
+
+
+def test_too_many_names(tree: Tree, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_NAMES", 2)
+    for name in "ab":
+        write(tree, f"/{name}", b"")
+    assert ask(tree, "open", "/")[0]["names"] == ["a", "b"]
+    write(tree, "/c", b"")
+    with pytest.raises(InvalidRequestError, match='Cannot list "/": it has more than 2 entries'):
+        ask(tree, "open", "/")
 
 
 def test_links(tree: Tree, root: Path) -> None:
