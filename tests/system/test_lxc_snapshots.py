@@ -225,6 +225,18 @@ def test_renames(lxc: Lxc, daemon: Daemon, web: str) -> None:
     assert [entry["name"] for entry in lxc.json("list")] == ["database", "web"]
 
 
+def test_an_instance_of_nothing(lxc: Lxc, daemon: Daemon) -> None:
+    lxc.ok("init", "--empty", "hull")
+    try:
+        assert "init" in lxc.fails("start", "hull")
+        assert lxc.json("list")[0]["status"] == "Stopped"
+        lxc.ok("snapshot", "hull")
+        lxc.ok("copy", "hull", "other")
+        lxc.ok("delete", "other")
+    finally:
+        lxc.ok("delete", "hull")
+
+
 def test_other_projects(lxc: Lxc, web: str) -> None:
     write(lxc, web, "/data", "one")
     lxc.ok("snapshot", web, "first")

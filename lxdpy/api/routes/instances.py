@@ -71,7 +71,10 @@ async def post_instances(request: Request) -> Response:
         return _copy(found, wanted, project(request))
     new = found.instances.reserve(schema.new_instance(wanted, project(request)))
     try:
-        image = await found.images.find(dataclasses.replace(new.source, project=images_project(request)))
+        if wanted.source.type == "none":
+            image = found.images.nothing()
+        else:
+            image = await found.images.find(dataclasses.replace(new.source, project=images_project(request)))
 
         async def run(progress: Progress) -> None:
             await found.instances.create(new, image, progress)

@@ -47,7 +47,7 @@ class Lenient(BaseModel):
 class InstanceSource(Lenient):
     """Where an instance's root file system comes from."""
 
-    type: str = Field("image", description='"image", or "copy" of an instance or a snapshot')
+    type: str = Field("image", description='"image"; "copy" of an instance or a snapshot; "none": of nothing')
     mode: str | None = Field(None, description='"pull", or absent')
     protocol: str | None = Field(
         None,
@@ -207,7 +207,7 @@ def new_instance(body: InstancesPost, project: str) -> NewInstance:
         raise InvalidRequestError("Cannot create a stateful instance: containers are not checkpointed")
     return NewInstance(
         name=qualify(project, body.name or ""),
-        source=image_source(body.source),
+        source=ImageSource() if body.source.type == "none" else image_source(body.source),
         settings=settings(body),
         start=bool(body.start),
         image_profiles=body.profiles is None,
@@ -256,7 +256,7 @@ def image_source(body: InstanceSource) -> ImageSource:
     """Which image a source means. Raises InvalidRequestError."""
     if body.type != "image":
         raise InvalidRequestError(
-            f'Cannot create an instance from source type "{body.type}": only "image" is supported'
+            f'Cannot create an instance from source type "{body.type}": only "image", "copy" and "none" are supported'
         )
     if body.mode not in (None, "", "pull"):
         raise InvalidRequestError(f'Cannot fetch an image in mode "{body.mode}": only "pull" is supported')

@@ -214,6 +214,27 @@ class ImageService:
         its layers, or ensures them, first). Raises NotFoundError."""
         return self._store.image_directory(fingerprint)
 
+    def nothing(self) -> FoundImage:
+        """The image of an instance that is made of none."""
+        return FoundImage(
+            ImageRecord(
+                fingerprint="",
+                config_digest=None,
+                index_digest=None,
+                reference="",
+                server="",
+                architecture=architectures.of_host()[0],
+                size=0,
+                created_at=0.0,
+                uploaded_at=0.0,
+                last_used_at=0.0,
+                properties={},
+                layers=(),
+                blobs=(),
+            ),
+            None,
+        )
+
     # ---- finding and pulling
 
     async def find(self, source: ImageSource, *, refresh: bool = False) -> FoundImage:

@@ -373,7 +373,7 @@ class InstanceService:
                 f"image {image.fingerprint[:12]} is of {image.architecture}"
             )
         volatile = {
-            "volatile.base_image": image.fingerprint,
+            **({"volatile.base_image": image.fingerprint} if image.fingerprint else {}),
             POWER: "STOPPED",
             "volatile.uuid": str(uuid.uuid4()),
             **new_instance_id(),
@@ -402,7 +402,7 @@ class InstanceService:
         runtime = Runtime(instance)
         # Raises when nothing says what to run: better now than at the start.
         self._roster.process(runtime)
-        kept = self._images.metadata_directory(image.fingerprint) if is_system else None
+        kept = self._images.metadata_directory(image.fingerprint) if is_system and image.fingerprint else None
         await asyncio.to_thread(self._directories.create, new.name, instance.rw, kept)
         try:
             await self._roster.add(runtime)
@@ -411,7 +411,8 @@ class InstanceService:
                 await asyncio.to_thread(self._directories.remove, trash)
             raise
         self._announce("instance-created", instance_url(new.name))
-        self._spawn(self._images.touch(image.fingerprint))
+        if image.fingerprint:
+            self._spawn(self._images.touch(image.fingerprint))
 
     def reserve_copy(self, new: NewCopy) -> NewCopy:
         """As `reserve`, for `copy`; the name of an instance that is to be refreshed is not held. Raises NotFoundError
