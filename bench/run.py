@@ -1,4 +1,4 @@
-"""Run the benches and write docs/performance.md: `python -m bench.run [--only pull,lifecycle,fleet] [--rounds N]`.
+"""Run the benches and write docs/performance.md: `python -m bench.run [--only SUBJECT,...] [--rounds N]`.
 
 Needs root, Debian's peers (bench/setup.sh) and a few GB of disk. Peers that are missing are left out, and said so.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import fleet, images, lifecycle, pull, report
+from bench import fleet, images, lifecycle, pull, report, snapshots
 from bench.peers.base import Peer, PeerError, remove
 from bench.peers.docker import Docker, Podman
 from bench.peers.lxd import Lxd
@@ -24,6 +24,7 @@ from bench.results import Results
 SUBJECTS = {
     "pull": (pull.run, 5, (Docker, Podman, Ours)),
     "lifecycle": (lifecycle.run, 20, (Docker, Lxd, Ours)),
+    "snapshots": (snapshots.run, 10, (Lxd, Ours)),
     "fleet": (fleet.run, 3, (Docker, Lxd, Ours)),
 }
 PACKAGES = ("docker.io", "podman", "lxd", "skopeo", "umoci", "isal", "docker-registry")

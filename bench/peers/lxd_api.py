@@ -47,6 +47,19 @@ class LxdApi(Peer):
     def delete(self, name: str) -> None:
         self.operation("DELETE", f"/1.0/instances/{name}")
 
+    def snapshot(self, name: str, snapshot: str) -> None:
+        """Take a snapshot."""
+        self.operation("POST", f"/1.0/instances/{name}/snapshots", {"name": snapshot, "stateful": False})
+
+    def restore(self, name: str, snapshot: str) -> None:
+        """Make a container what it was."""
+        self.operation("PUT", f"/1.0/instances/{name}", {"restore": snapshot})
+
+    def copy(self, source: str, name: str) -> None:
+        """Make a container of another one, or of `NAME/SNAPSHOT`, without snapshots."""
+        wanted = {"type": "copy", "source": source, "instance_only": True, "container_only": True}
+        self.operation("POST", "/1.0/instances", {"name": name, "type": "container", "source": wanted})
+
     def listing(self, *, with_state: bool) -> int:
         return len(self.call("GET", f"/1.0/instances?recursion={2 if with_state else 1}").json()["metadata"])
 

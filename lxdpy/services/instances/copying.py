@@ -1,7 +1,10 @@
-"""Copies of instances and snapshots: they stand on the same layers, and only what the source wrote since is copied.
+"""Copies of instances and snapshots: they stand on the same layers, with upper directories of their own.
 
-of a snapshot     an empty upper directory: nothing is copied
-of an instance    a copy of its upper directory, made while it is stopped or frozen; its snapshots are rows
+of a snapshot             an empty upper directory
+of a stopped instance     the same, once what it wrote has become a layer, as for a snapshot
+of a running instance     a copy of its upper directory, made while it is frozen
+
+The instance's snapshots are rows.
 """
 
 import asyncio
@@ -56,13 +59,13 @@ class Copies:
         """Make the copy, whose name nobody else has. Raises NotFoundError, ConflictError when the source was stopped or
         thawed while it was copied, NoSpaceError, WorkerError."""
         async with self._roster.held(new.source) as source:
-            base = find(source, new.snapshot).taken if new.snapshot else source.record
+            base, is_whole = await self._base(source, new)
             record = copied(base, new)
             fresh, origin = self._directories.temporary(), self._directories.path(new.source)
             try:
                 await uninterrupted(asyncio.to_thread(self._directories.draft, fresh, new.name, record.rw, origin))
                 upper = fresh / record.rw / "upper"
-                if new.snapshot:
+                if is_whole:
                     await uninterrupted(asyncio.to_thread(self._empty, record, upper))
                 else:
                     await self._fill(source, upper)
@@ -88,7 +91,7 @@ class Copies:
             if target.container is not None:
                 raise InvalidRequestError("Cannot refresh a running instance")
             await target.cleared()
-            base = find(source, new.snapshot).taken if new.snapshot else source.record
+            base, is_whole = await self._base(source, new)
             snapshots = _of(source, new)
 
             def change(
@@ -111,8 +114,18 @@ class Copies:
             async def fill(upper: Path) -> None:
                 await self._fill(source, upper)
 
-            await self._snapshots.replace_rw(target, change, base.layers, None if new.snapshot else fill)
+            await self._snapshots.replace_rw(target, change, base.layers, None if is_whole else fill)
         self._announce("instance-updated", instance_url(new.name))
+
+    async def _base(self, source: Runtime, new: NewCopy) -> tuple[InstanceRecord, bool]:
+        """What to copy, and whether its layers are all of it."""
+        if new.snapshot:
+            return find(source, new.snapshot).taken, True
+        await source.cleared()
+        is_whole = self._snapshots.can_settle(source)
+        if is_whole:
+            await uninterrupted(self._snapshots.settle(source))
+        return source.record, is_whole
 
     def _empty(self, record: InstanceRecord, upper: Path) -> None:
         upper.mkdir()
@@ -120,7 +133,6 @@ class Copies:
         self._snapshots.empty_upper(record.layers, upper)
 
     async def _fill(self, source: Runtime, upper: Path) -> None:
-        await source.cleared()
         async with self._life.still(source):
             await self._store.copy_directory(self._directories.upper(source.record.name, source.record.rw), upper)
         await self._store.sync()

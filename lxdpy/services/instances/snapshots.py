@@ -117,18 +117,24 @@ class Snapshots:
             if expires_at is None:
                 expires_at = expiry.expires_at(config.get("snapshots.expiry", ""), now)
             blank = SnapshotRecord(name, snapshot, now, expires_at, runtime.record)
-            if runtime.container is None and len(runtime.record.layers) < DEEP:
-                await uninterrupted(self._take_stopped(runtime, blank))
+            if self.can_settle(runtime):
+                await uninterrupted(self.settle(runtime, blank))
             else:
                 await self._take_by_copy(runtime, blank)
         self._announce("instance-snapshot-created", instance_url(name, "snapshots", snapshot))
         return snapshot
 
-    async def _take_stopped(self, runtime: Runtime, blank: SnapshotRecord) -> None:
+    def can_settle(self, runtime: Runtime) -> bool:
+        """Whether what an instance wrote can become a layer: it is stopped, and its stack not deep yet."""
+        return runtime.container is None and len(runtime.record.layers) < DEEP
+
+    async def settle(self, runtime: Runtime, blank: SnapshotRecord | None = None) -> None:
+        """Make what an instance wrote, which `can_settle` and is held, a layer that it stands on; in the same commit a
+        snapshot, whose layers are that stack. Not to be interrupted."""
         name, old = runtime.record.name, runtime.record.rw
         upper = self._directories.upper(name, old)
         if await asyncio.to_thread(self._adds_nothing, runtime.record, upper):
-            await self._roster.rewrite(runtime, lambda record, known: (record, (*known, _taken(blank, record))))
+            await self._roster.rewrite(runtime, lambda record, known: (record, known + _taken(blank, record)))
             return
         layer, fresh = upper_layer_id(old), new_rw()
 
@@ -141,7 +147,7 @@ class Snapshots:
                 await asyncio.to_thread(self._directories.copy_attributes, upper, self._directories.upper(name, fresh))
                 self._store.claim(layer)
                 await self._roster.rewrite(
-                    runtime, lambda record, known: (grown(record), (*known, _taken(blank, grown(record))))
+                    runtime, lambda record, known: (grown(record), known + _taken(blank, grown(record)))
                 )
             except BaseException:
                 await self.discard_rw(name, fresh)
@@ -153,7 +159,7 @@ class Snapshots:
                     runtime,
                     lambda record, known: (
                         dataclasses.replace(record, layers=record.layers[:-1], rw=old),
-                        tuple(snapshot for snapshot in known if snapshot.name != blank.name),
+                        tuple(snapshot for snapshot in known if blank is None or snapshot.name != blank.name),
                     ),
                 )
                 await self.discard_rw(name, fresh)
@@ -191,7 +197,7 @@ class Snapshots:
         with self._images.pin((layer,), ()):
             self._store.claim(layer)
             await self._roster.rewrite(
-                runtime, lambda record, known: (record, (*known, _taken(blank, with_copy(record))))
+                runtime, lambda record, known: (record, known + _taken(blank, with_copy(record)))
             )
             try:
                 self._store.adopt(layer, upper)
@@ -393,8 +399,9 @@ def find(runtime: Runtime, snapshot: str) -> SnapshotRecord:
     raise NotFoundError(f'Snapshot "{plain_name(runtime.record.name)}/{snapshot}" not found')
 
 
-def _taken(blank: SnapshotRecord, record: InstanceRecord) -> SnapshotRecord:
-    return dataclasses.replace(blank, taken=dataclasses.replace(record, rw=""))
+def _taken(blank: SnapshotRecord | None, record: InstanceRecord) -> tuple[SnapshotRecord, ...]:
+    """The snapshot, if there is to be one."""
+    return () if blank is None else (dataclasses.replace(blank, taken=dataclasses.replace(record, rw="")),)
 
 
 def _replaced(

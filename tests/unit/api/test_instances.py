@@ -160,7 +160,7 @@ def test_a_restore_is_no_replacement_by_nothing(play: Play) -> None:
         ({"devices": {"eth0": {"type": "nic", "network": "lxdpybr0", "host_name": ".."}}}, 400),
         ({"devices": {"eth0": {"type": "nic", "network": "lxdpybr0", "hwaddr": "00:00"}}}, 400),
         ({"type": "virtual-machine"}, 400),
-        ({"source": {"type": "none"}}, 400),
+        ({"source": {"type": "migration"}}, 400),
         ({"source": {**SOURCE, "alias": "nothing"}}, 404),
         ({"profiles": ["nothing"]}, 404),
     ],

@@ -304,9 +304,12 @@ def test_copies(play: Play) -> None:
         await host.instances.wait("web", 5)
         await host.instances.copy(copy(host, name="bare", source="web", instance_only=True, profiles=()))
         web, twin, early, bare = (host.instances.get(name).record for name in ("web", "twin", "early", "bare"))
-        assert (upper(host, "twin") / "data").read_text() == (upper(host, "bare") / "data").read_text() == "two"
-        assert list(upper(host, "early").iterdir()) == []
-        assert twin.layers == bare.layers == web.layers
+        assert (upper(host, "twin") / "data").read_text() == "two"
+        # What a stopped one wrote is shared.
+        for name in ("early", "bare", "web"):
+            assert list(upper(host, name).iterdir()) == []
+        assert (host.config.state_dir / "layers" / web.layers[-1] / "data").read_text() == "two"
+        assert bare.layers == web.layers == (*twin.layers, web.layers[-1])
         assert early.layers == host.instances.snapshots.get("web", "first").record.taken.layers
         assert [len(host.instances.snapshots.all(name)) for name in ("twin", "early", "bare")] == [1, 0, 0]
         assert (twin.config["user.a"], twin.config["user.b"]) == ("1", "3")
@@ -361,12 +364,16 @@ def test_refresh(play: Play) -> None:
         (upper(host, "backup") / "stale").write_text("")
         await host.instances.snapshots.create("backup", "stray")
         await host.instances.copy(copy(host, name="backup", source="web", refresh=True))
-        assert [path.name for path in upper(host, "backup").iterdir()] == ["data"]
+        assert list(upper(host, "backup").iterdir()) == []
         assert [found.record.name for found in host.instances.snapshots.all("backup")] == ["first"]
         assert host.instances.get("backup").record.config["user.a"] == "1"
         assert host.instances.get("backup").record.layers == host.instances.get("web").record.layers
         with pytest.raises(InvalidRequestError, match="from itself"):
             await host.instances.copy(copy(host, name="web", source="web", refresh=True))
+        await host.instances.start("web")
+        (upper(host, "web") / "more").write_text("")
+        await host.instances.copy(copy(host, name="backup", source="web", refresh=True))
+        assert [path.name for path in upper(host, "backup").iterdir()] == ["more"]
         await host.instances.start("backup")
         with pytest.raises(InvalidRequestError, match="Cannot refresh a running instance"):
             copy(host, name="backup", source="web", refresh=True)
