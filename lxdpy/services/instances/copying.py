@@ -28,7 +28,7 @@ from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots, find
 from lxdpy.services.instances.templates import APPLY, new_instance_id
-from lxdpy.services.instances.volatile import POWER, is_host_name
+from lxdpy.services.instances.volatile import POWER, is_host_name, is_hwaddr
 from lxdpy.services.uninterrupted import uninterrupted
 
 _UUID = "volatile.uuid"
@@ -180,4 +180,10 @@ def _of(source: Runtime, new: NewCopy) -> tuple[SnapshotRecord, ...]:
     """The snapshots of the copy."""
     if new.snapshot or new.instance_only:
         return ()
-    return tuple(snapshot.of(new.name) for snapshot in source.snapshots)
+    return tuple(_without_addresses(snapshot.of(new.name)) for snapshot in source.snapshots)
+
+
+def _without_addresses(snapshot: SnapshotRecord) -> SnapshotRecord:
+    """A snapshot that leaves a copy, when it is restored, the addresses that the copy has."""
+    config = {key: value for key, value in snapshot.taken.config.items() if not is_hwaddr(key)}
+    return dataclasses.replace(snapshot, taken=dataclasses.replace(snapshot.taken, config=config))

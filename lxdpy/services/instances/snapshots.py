@@ -33,7 +33,7 @@ from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.settings import parse_bool
-from lxdpy.services.instances.volatile import POWER, is_host_name
+from lxdpy.services.instances.volatile import POWER, is_host_name, is_hwaddr
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -246,7 +246,8 @@ class Snapshots:
                     rw=fresh,
                     created_at=record.created_at,
                     last_used_at=record.last_used_at,
-                    config={key: value for key, value in taken.config.items() if not is_host_name(key)}
+                    config={key: value for key, value in record.config.items() if is_hwaddr(key)}
+                    | {key: value for key, value in taken.config.items() if not is_host_name(key)}
                     | {POWER: "STOPPED"},
                 ),
                 known,
