@@ -171,6 +171,9 @@ _STEPS = (
         PRIMARY KEY (instance, name)
     ) STRICT;
     """,
+    """
+    ALTER TABLE storage_volume_snapshots ADD COLUMN expires_at REAL NOT NULL DEFAULT 0;  -- 0: never
+    """,
 )
 
 

@@ -42,6 +42,8 @@ class VolumeSnapshotRecord:
     config: Mapping[str, str]
     created_at: float
     directory: str
+    expires_at: float
+    """0: never."""
 
 
 def load_pools(connection: sqlite3.Connection) -> list[PoolRecord]:
@@ -114,11 +116,12 @@ def delete_volume(connection: sqlite3.Connection, volume: VolumeRecord) -> None:
 def load_snapshots(connection: sqlite3.Connection) -> list[VolumeSnapshotRecord]:
     """Every snapshot of a custom volume, oldest first."""
     rows = connection.execute(
-        "SELECT pool, project, volume, name, description, config, created_at, directory"
+        "SELECT pool, project, volume, name, description, config, created_at, directory, expires_at"
         " FROM storage_volume_snapshots ORDER BY created_at, name"
     )
     return [
-        VolumeSnapshotRecord(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]), row[6], row[7]) for row in rows
+        VolumeSnapshotRecord(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]), row[6], row[7], row[8])
+        for row in rows
     ]
 
 
@@ -127,10 +130,10 @@ def put_snapshot(connection: sqlite3.Connection, snapshot: VolumeSnapshotRecord)
     connection.execute(
         """
         INSERT INTO storage_volume_snapshots
-            (pool, project, volume, name, description, config, created_at, directory)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            (pool, project, volume, name, description, config, created_at, directory, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (pool, project, volume, name) DO UPDATE SET
-            description = excluded.description, config = excluded.config
+            description = excluded.description, config = excluded.config, expires_at = excluded.expires_at
         """,
         (
             snapshot.pool,
@@ -141,6 +144,7 @@ def put_snapshot(connection: sqlite3.Connection, snapshot: VolumeSnapshotRecord)
             json.dumps(dict(snapshot.config)),
             snapshot.created_at,
             snapshot.directory,
+            snapshot.expires_at,
         ),
     )
 

@@ -743,9 +743,9 @@ class RunningContainer(Protocol):
         """Set what it may use from now on. Raises ConflictError when it uses more, InvalidRequestError for a CPU that
         is not there, UnsupportedError for what this host can't limit, WorkerError."""
 
-    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
-        """Take disks away and show others; `idmap` is that of its start. Raises InvalidRequestError, ConflictError,
-        WorkerError; all is as before then."""
+    async def change_disks(self, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+        """Take disks away and show others. Raises InvalidRequestError, ConflictError, WorkerError; all is as before
+        then."""
 
     async def freeze(self) -> None:
         """Freeze every process."""

@@ -22,7 +22,6 @@ from lxdpy.drivers.base import (
     ExecSpec,
     ExitStatus,
     HostInterface,
-    IdMap,
     ImageFile,
     ImageFiles,
     InterfaceAddress,
@@ -505,7 +504,7 @@ class FakeContainer:
     async def limit(self, limits: Limits) -> None:
         self.limits = limits
 
-    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+    async def change_disks(self, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
         if self.disk_failure is not None:
             raise self.disk_failure
         self.disks = [disk for disk in self.disks if disk not in detach] + list(attach)

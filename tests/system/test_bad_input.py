@@ -69,7 +69,7 @@ def test_registry_that_is_not_there(daemon: Daemon) -> None:
         b"{",
         b"[]",
         b'{"name": 5}',
-        b'{"source": {"type": "copy", "source": "a"}}',
+        b'{"source": {"type": "migration", "mode": "pull"}}',
         b'{"source": {"type": "image"}}',
         b'{"source": {"type": "image", "alias": "a"}, "config": {"a": 1}}',
         b'{"name": "bad_name", "source": {"type": "image", "alias": "a"}}',
@@ -169,7 +169,7 @@ def test_not_found(daemon: Daemon, path: str) -> None:
 
 def test_not_offered(daemon: Daemon) -> None:
     with pytest.raises(Failed, match="501"):
-        daemon.request("POST", "/1.0/networks", {"name": "x"})
+        daemon.request("POST", "/1.0/network-acls", {"name": "x"})
 
 
 def test_no_space(tmp_path: Path, daemon: Daemon, example_registry: ExampleRegistry) -> None:

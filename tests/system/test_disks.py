@@ -141,18 +141,18 @@ def test_disks_come_and_go_while_it_runs(
         container = await containers.start(spec("sleep", "1000", idmap=idmap, disks=(at_start,)))
         disk = DiskSpec("d", str(source), "/new/place", shifted=True)
         file = DiskSpec("f", str(source / "file"), "/new/file", shifted=True)
-        await container.change_disks(idmap, [], [disk, file])
+        await container.change_disks([], [disk, file])
         script = "cat /new/place/file /new/file; stat -c %u:%g /new/place/theirs; touch /new/place/made"
         assert await run(container, script, place) == "text\ntext\n100:101\n"
         assert (source / "made").stat().st_uid == 0
-        await container.change_disks(idmap, [disk, file, at_start], [])
+        await container.change_disks([disk, file, at_start], [])
         assert await run(container, "ls /new/place; cat /new/file; ls /at/start", place) == ""
         # What is not there any more can go again.
-        await container.change_disks(idmap, [disk, file, at_start], [])
+        await container.change_disks([disk, file, at_start], [])
         # Read-only instead: away with one, here is the other.
-        await container.change_disks(idmap, [], [disk])
+        await container.change_disks([], [disk])
         readonly = DiskSpec("d", str(source), "/new/place", readonly=True, shifted=True)
-        await container.change_disks(idmap, [disk], [readonly])
+        await container.change_disks([disk], [readonly])
         assert await run(container, "touch /new/place/x 2>/dev/null || echo refused", place) == "refused\n"
 
     with_containers(body)
@@ -166,7 +166,7 @@ def test_read_only_stays_so_whatever_the_containers_root_does(
         container = await containers.start(spec("sleep", "1000", disks=(at_start,)))
         later = DiskSpec("d", str(source), "/d", readonly=True, shifted=True)
         file = DiskSpec("f", str(source / "file"), "/f", readonly=True, shifted=True)
-        await container.change_disks(IDMAP, [], [later, file])
+        await container.change_disks([], [later, file])
         for path in ("/s", "/d", "/f"):
             script = (
                 f"busybox mount -o remount,bind,rw {path} 2>/dev/null; busybox mount -o remount,rw {path} 2>/dev/null;"
@@ -188,11 +188,11 @@ def test_a_change_that_fails_takes_back_what_it_did(
         new = DiskSpec("n", str(source), "/n", shifted=True)
         wrong = DiskSpec("w", str(source), "/z/../bin/busybox", shifted=True)
         with pytest.raises(InvalidRequestError, match='disk "w"'):
-            await container.change_disks(IDMAP, [old], [new, wrong])
+            await container.change_disks([old], [new, wrong])
         assert await run(container, "cat /s/file; ls /n", place) == "text\n"
         gone = DiskSpec("g", str(source / "none"), "/g")
         with pytest.raises(InvalidRequestError, match="Missing source"):
-            await container.change_disks(IDMAP, [old], [gone])
+            await container.change_disks([old], [gone])
         assert await run(container, "cat /s/file", place) == "text\n"
 
     with_containers(body)

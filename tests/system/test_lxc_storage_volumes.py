@@ -1,11 +1,12 @@
 """Custom volumes by LXD's own client."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon, place
+from tests.system.daemon import Daemon, Failed, place
 from tests.system.lxc import Lxc
 
 pytestmark = [pytest.mark.root, pytest.mark.lxc, pytest.mark.overlay]
@@ -29,9 +30,14 @@ def listed(lxc: Lxc, pool: str) -> list[tuple[str, str]]:
 
 
 def files_of(daemon: Daemon, pool: str, volume: str) -> Path:
-    """Where a volume's files are."""
-    (found,) = (daemon.state_dir / "storage-pools" / pool / "custom").glob(f"default_{volume}_*")
-    return found
+    """Where a volume's files are, once those that it had before are gone."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = list((daemon.state_dir / "storage-pools" / pool / "custom").glob(f"default_{volume}_*"))
+        if len(found) == 1 or time.monotonic() > deadline:
+            assert len(found) == 1, found
+            return found[0]
+        time.sleep(0.01)
 
 
 def test_a_volume_comes_changes_and_goes(lxc: Lxc) -> None:
@@ -112,6 +118,55 @@ def test_copies_and_moves(lxc: Lxc, daemon: Daemon) -> None:
 )
 def test_what_is_refused_says_why(lxc: Lxc, arguments: tuple[str, ...], text: str) -> None:
     assert text in lxc.fails("storage", "volume", *arguments)
+
+
+def test_projects_have_volumes_of_their_own_unless_they_share(lxc: Lxc) -> None:
+    def custom(project: str) -> list[str]:
+        volumes = lxc.json("--project", project, "storage", "volume", "list", "p1")
+        return [volume["name"] for volume in volumes if volume["type"] == "custom"]
+
+    lxc.ok("project", "create", "own")
+    lxc.ok("project", "create", "shares", "-c", "features.storage.volumes=false")
+    lxc.ok("storage", "volume", "create", "p1", "v")
+    assert (custom("default"), custom("own"), custom("shares")) == (["v"], [], ["v"])
+    lxc.ok("--project", "own", "storage", "volume", "create", "p1", "v")
+    lxc.ok("storage", "volume", "copy", "p1/v", "p1/w", "--target-project", "own")
+    assert custom("own") == ["v", "w"]
+    assert "Only empty projects" in lxc.fails("project", "delete", "own")
+    lxc.ok("--project", "own", "storage", "volume", "move", "p1/w", "p1/x", "--target-project", "default")
+    assert (custom("default"), custom("own")) == (["v", "x"], ["v"])
+    assert lxc.query("/1.0/storage-pools/p1/volumes?all-projects=true") == [
+        "/1.0/storage-pools/p1/volumes/custom/v",
+        "/1.0/storage-pools/p1/volumes/custom/x",
+        "/1.0/storage-pools/p1/volumes/custom/v?project=own",
+    ]
+    lxc.ok("--project", "own", "storage", "volume", "delete", "p1", "v")
+    for name in ("v", "x"):
+        lxc.ok("storage", "volume", "delete", "p1", name)
+    for name in ("own", "shares"):
+        lxc.ok("project", "delete", name)
+
+
+def test_volumes_are_not_packed_into_files(lxc: Lxc, daemon: Daemon) -> None:
+    assert "custom_volume_backup" in lxc.fails("storage", "volume", "export", "p1", "v", "/dev/null")
+    with pytest.raises(Failed, match="not packed into files"):
+        daemon.request("POST", "/1.0/storage-pools/p1/volumes/custom/v/backups", {"name": "b"})
+
+
+def test_what_a_killed_daemon_was_copying_is_gone() -> None:
+    with place() as directory, Daemon(directory / "state") as daemon:
+        path = "/1.0/storage-pools/default/volumes/custom"
+        daemon.request("POST", path, {"name": "data"})
+        for number in range(3000):
+            (files_of(daemon, "default", "data") / str(number)).write_bytes(bytes(5000))
+        daemon.request("POST", path, {"name": "copy", "source": {"type": "copy", "name": "data"}})
+        custom = daemon.state_dir / "storage-pools/default/custom"
+        while not list(custom.glob("default_copy_*")):
+            pass
+        daemon.kill()
+        daemon.start()
+        assert not list(custom.glob("default_copy_*"))
+        assert daemon.get(path) == [f"{path}/data"]
 
 
 def test_volumes_outlive_the_daemon_and_half_made_ones_do_not() -> None:

@@ -45,6 +45,17 @@ UNOFFERED = {
         "GET,POST /1.0/network-zones/{zone}/records",
         "GET,PUT,PATCH,DELETE /1.0/network-zones/{zone}/records/{name}",
     ),
+    "custom volumes are not packed into files": (
+        "GET,POST /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups",
+        "GET,POST,DELETE /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups/{backup}",
+        "GET /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups/{backup}/export",
+    ),
+    "pools hold no buckets": (
+        "GET,POST /1.0/storage-pools/{pool}/buckets",
+        "GET,PUT,PATCH,DELETE /1.0/storage-pools/{pool}/buckets/{bucket}",
+        "GET,POST /1.0/storage-pools/{pool}/buckets/{bucket}/keys",
+        "GET,PUT,DELETE /1.0/storage-pools/{pool}/buckets/{bucket}/keys/{key}",
+    ),
     "files are read and written one by one at /1.0/instances/NAME/files": ("GET /1.0/instances/{name}/sftp",),
 }
 """Why, and what: METHODS PATH."""

@@ -175,12 +175,12 @@ async def post_storage_volume_snapshots(request: Request) -> Response:
     found, key = services(request), _key(request)
     snapshots = found.storage.volumes.snapshots
     wanted = await body(request, schema.StorageVolumeSnapshotsPost)
-    schema.check_expiry(wanted.expires_at)
+    expires_at = schema.expiry_of(wanted.expires_at)
     name = wanted.name or snapshots.next_name(key)
     snapshots.check_new(key, name)
 
     async def run(progress: Progress) -> None:
-        await snapshots.take(key, name, wanted.description)
+        await snapshots.take(key, name, wanted.description, expires_at)
 
     return envelope.accepted(
         found.operations.start(
@@ -219,7 +219,6 @@ async def patch_storage_volume_snapshot(request: Request) -> Response:
 async def _describe_snapshot(request: Request, *, keep: bool) -> Response:
     _check_custom(request, "changed")
     new = await body(request, schema.StorageVolumeSnapshotPut)
-    schema.check_expiry(new.expires_at)
 
     def wanted(current: Settings) -> Settings:
         check_if_match(request, schema.writable(current))
@@ -228,7 +227,9 @@ async def _describe_snapshot(request: Request, *, keep: bool) -> Response:
             text = current.description if keep else ""
         return Settings(text, current.config)
 
-    await services(request).storage.volumes.snapshots.update(_key(request), request.path_params["snapshot"], wanted)
+    await services(request).storage.volumes.snapshots.update(
+        _key(request), request.path_params["snapshot"], wanted, schema.expiry_of(new.expires_at)
+    )
     return envelope.empty()
 
 
@@ -326,6 +327,8 @@ def _path(volume: Volume) -> str:
 async def _create(request: Request) -> Response:
     found, pool, owner = services(request), request.path_params["pool"], _project(request)
     volumes = found.storage.volumes
+    if request.headers.get("content-type", "").startswith("application/octet-stream"):
+        raise UnsupportedError("Cannot import a volume: custom volumes are not packed into files")
     wanted = await body(request, schema.StorageVolumesPost)
     from_owner = _owner(request, wanted.source.project) if wanted.source else None
     source = schema.volume_source(wanted, pool, from_owner or owner)

@@ -1,5 +1,6 @@
 """Storage pools and volumes on the wire."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -114,7 +115,7 @@ class StorageVolumeSnapshotsPost(_Lenient):
 
     name: str | None = Field(None, description="absent: the server picks one")
     description: _Text = ""
-    expires_at: str | None = None
+    expires_at: datetime | None = Field(None, description="absent: as the volume's `snapshots.expiry` says")
 
 
 class StorageVolumeSnapshotPost(_Lenient):
@@ -127,7 +128,7 @@ class StorageVolumeSnapshotPut(_Lenient):
     """What a client may write of a snapshot."""
 
     description: str | None = None
-    expires_at: str | None = None
+    expires_at: datetime | None = Field(None, description="absent: as it is; 0001-01-01T00:00:00Z: never")
 
 
 class StorageVolume(BaseModel):
@@ -188,10 +189,13 @@ def volume_source(body: StorageVolumesPost, pool: str, project: str) -> VolumeSo
     return VolumeSource(key, snapshot, with_snapshots=not source.volume_only)
 
 
-def check_expiry(expires_at: str | None) -> None:
-    """Raises UnsupportedError for a snapshot that is to be deleted by itself."""
-    if expires_at and not expires_at.startswith("0001-"):
-        raise UnsupportedError("Cannot let a volume's snapshot expire: expires_at is not supported")
+def expiry_of(moment: datetime | None) -> float | None:
+    """When a snapshot is to expire: 0 for never, which Go says by its zero time; None when nothing is said."""
+    if moment is None:
+        return None
+    if moment.year <= 1:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def put(body: StoragePut | StoragePoolsPost | StorageVolumesPost) -> Settings:
@@ -255,7 +259,7 @@ def render_snapshot(volume: VolumeModel) -> dict[str, object]:
         "description": volume.settings.description,
         "config": dict(volume.settings.config),
         "created_at": rfc3339(volume.created_at),
-        "expires_at": ZERO,
+        "expires_at": rfc3339(volume.expires_at) if volume.expires_at else ZERO,
     }
 
 

@@ -11,8 +11,8 @@ ZERO = "0001-01-01T00:00:00Z"
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Seconds since the epoch as RFC 3339, as Go writes it: without zeros at the end of a fraction."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
 
 
 def seconds(text: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lxdpy.drivers.base import DiskSpec, ExecSpec, ExitStatus, IdMap, Limits
+from lxdpy.drivers.base import DiskSpec, ExecSpec, ExitStatus, Limits
 from lxdpy.drivers.liblxc import cgroups
 from lxdpy.drivers.liblxc import limits as limiting
 from lxdpy.drivers.liblxc.files import LxcFiles
@@ -168,13 +168,12 @@ class Container:
         await asyncio.to_thread(limiting.apply, host.mounts, cgroup, limits, cpus, limiting.online_cpus())
         self.cpus = cpus
 
-    async def change_disks(self, idmap: IdMap | None, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
+    async def change_disks(self, detach: Sequence[DiskSpec], attach: Sequence[DiskSpec]) -> None:
         """Take disks away and show others. Raises InvalidRequestError, ConflictError, WorkerError."""
         self._check_running()
         request = {
             "job": "disks",
             "init_pid": self._init_pid,
-            "idmap": (idmap.base, idmap.size) if idmap else None,
             "detach": [asdict(disk) for disk in detach],
             "attach": [asdict(disk) for disk in attach],
         }

@@ -460,7 +460,7 @@ class Life:
     @asynccontextmanager
     async def remounted(self, runtime: Runtime, after: Devices) -> AsyncIterator[None]:
         """The same for disks."""
-        async with self._mounting.changed(runtime, after, self._id_map(runtime)):
+        async with self._mounting.changed(runtime, after):
             yield
 
     # ---- the end

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from lxdpy.db.instances import Devices, InstanceRecord
-from lxdpy.drivers.base import DiskSpec, IdMap
+from lxdpy.drivers.base import DiskSpec
 from lxdpy.errors import NotFoundError
 from lxdpy.project import in_project, instance_url
 from lxdpy.services.instances import disks
@@ -48,7 +48,7 @@ class Mounting:
             yield disks.specs(self._storage, owner, devices)
 
     @asynccontextmanager
-    async def changed(self, runtime: Runtime, after: Devices, idmap: IdMap | None) -> AsyncIterator[None]:
+    async def changed(self, runtime: Runtime, after: Devices) -> AsyncIterator[None]:
         """Bring an instance's disks to a new set of expanded devices, at once while it runs. The caller holds the
         instance's lock; what it raises takes the change back. Raises NotFoundError, InvalidRequestError, WorkerError.
         """
@@ -60,12 +60,12 @@ class Mounting:
         owner = self._owner(runtime.record.project)
         async with self._storage.volumes.held(disks.volumes(come, owner)):
             old, new = self._gone(owner, gone), disks.specs(self._storage, owner, come)
-            await container.change_disks(idmap, old, new)
+            await container.change_disks(old, new)
             runtime.disks = disks.shown(after)
             try:
                 yield
             except BaseException:
-                await container.change_disks(idmap, new, old)
+                await container.change_disks(new, old)
                 runtime.disks = before
                 raise
 

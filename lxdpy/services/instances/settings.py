@@ -26,8 +26,9 @@ from collections.abc import Callable, Mapping
 
 from lxdpy.db.instances import Devices
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services import expiry
 from lxdpy.services.booleans import parse_bool as parse_bool
-from lxdpy.services.instances import disks, expiry, limits, schedule, volatile
+from lxdpy.services.instances import disks, limits, schedule, volatile
 
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[^=\0\n\r]+\Z")

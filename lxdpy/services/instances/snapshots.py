@@ -23,9 +23,10 @@ from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import Store, is_upper_layer, rw_of, upper_layer_id
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.project import instance_url, plain_name
+from lxdpy.services import expiry
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
-from lxdpy.services.instances import expiry, schedule
+from lxdpy.services.instances import schedule
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
 from lxdpy.services.instances.life import Life, Stop
 from lxdpy.services.instances.model import Snapshot

@@ -72,6 +72,8 @@ class Volume:
     """API paths."""
     snapshot: str = ""
     """Its name, when this is a snapshot of the volume."""
+    expires_at: float = 0.0
+    """Of a snapshot; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)

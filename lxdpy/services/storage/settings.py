@@ -3,6 +3,8 @@
 source             of a pool: a directory of the administrator's
 security.shifted   of a volume: true or false; volumes are shown through id maps, so that many containers share one
 security.unmapped  of a volume: true shows the ids that are on disk as they are
+snapshots.expiry   of a volume: how long its snapshots are kept (services/expiry.py)
+snapshots.pattern  what those are called that are given no name
 user.*             free text
 """
 
@@ -10,6 +12,7 @@ import os
 from collections.abc import Mapping
 
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services import expiry
 from lxdpy.services.booleans import parse_bool
 
 _MAX_NAME_BYTES = 150
@@ -50,6 +53,10 @@ def check_volume_config(name: str, config: Mapping[str, str]) -> None:
             parse_bool(value)
         elif key == "size":
             raise UnsupportedError(f'Cannot limit the size of volume "{name}": the pool has no quotas')
+        elif key == "snapshots.expiry":
+            expiry.check_expression(value)
+        elif key == "snapshots.pattern":
+            expiry.check_pattern(value)
         elif key.startswith("snapshots."):
             raise UnsupportedError(f'Invalid option "{key:.200}" of volume "{name}": snapshots are taken on request')
         else:

@@ -47,6 +47,7 @@ class VolumeService:
             key = VolumeKey(volume.pool, volume.project, volume.name)
             own = [entry for entry in snapshots if VolumeKey(entry.pool, entry.project, entry.volume) == key]
             self._shelf.entries[key] = Entry(volume, own)
+        self.snapshots.watch()
         return (
             {(volume.pool, volume.directory) for volume in volumes},
             {(snapshot.pool, snapshot.directory) for snapshot in snapshots},
@@ -54,6 +55,7 @@ class VolumeService:
 
     async def close(self) -> None:
         """Wait for what is being removed."""
+        await self.snapshots.close()
         await self._shelf.close()
 
     def on_rename(self, rename: Rename) -> None:

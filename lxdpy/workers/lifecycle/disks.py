@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from lxdpy.drivers.overlay.stack import Owner
 from lxdpy.errors import InvalidRequestError, WorkerError
 from lxdpy.linux import dumpable, mount
-from lxdpy.linux.idmap import open_userns
+from lxdpy.linux.idmap import host_id
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
 
@@ -193,14 +193,11 @@ def _with_locks(fd: int, owner: Owner, *, recursive: bool) -> int:
 def change(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
     """Do a disks job: take disks out of a running container, and show others.
 
-    `request` has "init_pid", "idmap", and the lists "detach" and "attach". When something fails, what was done is taken
-    back. Raises InvalidRequestError, WorkerError.
+    `request` has "init_pid", and the lists "detach" and "attach". When something fails, what was done is taken back.
+    Raises InvalidRequestError, WorkerError.
     """
     init_pid = int(str(request["init_pid"]))
-    owner: Owner | None = None
-    match request["idmap"]:
-        case [int(base), int(size)]:
-            owner = Owner(fds[0] if fds else open_userns(base, size), base)
+    owner = _owner_of(init_pid)
     old, new = parse(request["detach"]), parse(request["attach"])
     root_fd = os.open(f"/proc/{init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     rootfs = Rootfs(root_fd, owner)
@@ -230,6 +227,14 @@ def change(request: dict[str, object], channel: Channel, fds: list[int]) -> None
                 move(disk, spare, find_target(disk, spare, rootfs))
         raise
     channel.send({"changed": True})
+
+
+def _owner_of(init_pid: int) -> Owner | None:
+    """Who a running container's root is: by its namespace, as its configuration may have changed since its start."""
+    base = host_id(f"/proc/{init_pid}/uid_map", 0)
+    if base is None or base == 0:
+        return None
+    return Owner(os.open(f"/proc/{init_pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), base)
 
 
 def _again(disk: Disk, owner: Owner | None) -> int | None:

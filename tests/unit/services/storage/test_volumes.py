@@ -172,6 +172,29 @@ def test_a_snapshots_files_come_back(play: Play) -> None:
     play(first, second, third)
 
 
+def test_a_snapshot_that_expires_is_deleted(play: Play) -> None:
+    async def first(host: Host) -> None:
+        volumes = host.storage.volumes
+        await volumes.create(DATA, Settings(config={"snapshots.expiry": "1d", "snapshots.pattern": "s-%d"}))
+        await volumes.snapshots.take(DATA, volumes.snapshots.next_name(DATA), "")
+        (taken,) = volumes.snapshots.all(DATA)
+        assert (taken.snapshot, round(taken.expires_at - taken.created_at)) == ("s-0", 86400)
+        await volumes.snapshots.take(DATA, "old", "", 1.0)
+        await volumes.snapshots.take(DATA, "forever", "", 0.0)
+        await volumes.snapshots.update(DATA, "forever", lambda now: now)
+
+    async def second(host: Host) -> None:
+        volumes = host.storage.volumes
+        while len(volumes.snapshots.all(DATA)) > 2:
+            await asyncio.sleep(0.01)
+        assert {each.snapshot: each.expires_at > 0 for each in volumes.snapshots.all(DATA)} == {
+            "s-0": True,
+            "forever": False,
+        }
+
+    play(first, second)
+
+
 def test_a_new_name_is_the_rows_alone(play: Play) -> None:
     async def first(host: Host) -> None:
         volumes = host.storage.volumes
@@ -238,7 +261,8 @@ def test_what_is_used_stays_and_what_runs_keeps_its_files(play: Play) -> None:
     ("config", "kind"),
     [
         ({"size": "1GiB"}, UnsupportedError),
-        ({"snapshots.expiry": "1d"}, UnsupportedError),
+        ({"snapshots.schedule": "@daily"}, UnsupportedError),
+        ({"snapshots.expiry": "soon"}, InvalidRequestError),
         ({"bogus": "1"}, InvalidRequestError),
         ({"security.shifted": "maybe"}, InvalidRequestError),
         ({"security.shifted": "true", "security.unmapped": "true"}, InvalidRequestError),

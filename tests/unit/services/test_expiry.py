@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lxdpy.errors import InvalidRequestError
-from lxdpy.services.instances import expiry
+from lxdpy.services import expiry
 
 TAKEN = datetime(2024, 1, 31, 12, 30, tzinfo=UTC)
 
