@@ -101,7 +101,8 @@ def _sh(command: str) -> str:
 def test_a_dhcp_client_gets_the_leases_address_and_names(lxc: Lxc, daemon: Daemon, network: str) -> None:
     lxc.ok("launch", "example", "dhcp", "--network", network)
     lxc.ok("launch", "example", "other", "--network", network)
-    leases = {lease["hostname"]: lease for lease in lxc.json("network", "list-leases", network)}
+    listed = lxc.json("network", "list-leases", network)
+    leases = {lease["hostname"]: lease for lease in listed if lease["type"] == "static"}
     given = lxc.ok("exec", "dhcp", "--", "sh", "-ec", _ASK).split()
     assert given == [leases["dhcp"]["address"], f"{SUBNET}.1", f"{SUBNET}.1", "lxd"]
     assert lxc.ok("exec", "dhcp", "--", "cat", "/etc/resolv.conf") == f"search lxd\nnameserver {SUBNET}.1\n"
@@ -181,7 +182,8 @@ def test_attach_and_detach_while_it_runs(lxc: Lxc, network: str) -> None:
     assert f"{SUBNET}." in lxc.ok("exec", "plug", "--", "ip", "address", "show", "eth7")
     lxc.ok("exec", "plug", "--", "ping", "-c", "1", "-W", "5", f"{SUBNET}.1")
     assert "/1.0/instances/plug" in lxc.yaml("network", "show", network)["used_by"]
-    (lease,) = [entry for entry in lxc.json("network", "list-leases", network) if entry["hostname"] == "plug"]
+    (lease,) = [entry for entry in lxc.json("network", "list-leases", network) if entry["type"] == "static"]
+    assert lease["hostname"] == "plug"
     assert lease["hwaddr"] == lxc.ok("config", "get", "plug", "volatile.extra.hwaddr").strip()
     link = lxc.ok("config", "get", "plug", "volatile.extra.host_name").strip()
     assert Path("/sys/class/net", network, "brif", link).exists()
@@ -258,6 +260,8 @@ def test_pylxd(daemon: Daemon) -> None:
 def test_ipv6_by_router_advertisements(lxc: Lxc, network: str) -> None:
     lxc.ok("launch", "example", "six", "--network", network)
     _until(lambda: "fd42:5:6:7:" in lxc.ok("exec", "six", "--", "ip", "-6", "address", "show", "eth0"))
+    leases = {entry["type"]: entry["address"] for entry in lxc.json("network", "list-leases", network)}
+    assert leases["dynamic"] in lxc.ok("exec", "six", "--", "ip", "-6", "address", "show", "eth0")
     _until(lambda: lxc.run("exec", "six", "--", "ping", "-6", "-c", "1", "-W", "2", "fd42:5:6:7::1").code == 0)
     assert "default via fe80" in lxc.ok("exec", "six", "--", "ip", "-6", "route")
     assert "masquerade" not in _sh(f"nft list table inet lxdpy_{network}").partition("ip6")[2]
@@ -278,6 +282,7 @@ def test_ranges_and_no_dhcp(lxc: Lxc, network: str) -> None:
     lxc.ok("launch", "example", "ranged", "--network", network)
     assert f"{SUBNET}.50/24" in lxc.ok("exec", "ranged", "--", "ip", "address", "show", "eth0")
     lxc.ok("init", "example", "late", "--network", network)
+    assert "not found" in lxc.fails("config", "device", "add", "late", "eth1", "nic", "network=nowhere")
     assert "no free address" in lxc.fails("start", "late")
     lxc.ok("network", "set", network, "ipv4.dhcp=false")
     lxc.ok("start", "late")

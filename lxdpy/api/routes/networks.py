@@ -117,6 +117,10 @@ async def get_leases(request: Request) -> Response:
     networks = services(request).networks
     name = request.path_params["name"]
     leases = [schema.render_lease(lease, plain_name(lease.instance)) for lease in networks.leases(name)]
+    leases += [
+        {**schema.render_lease(lease, plain_name(lease.instance)), "address": address, "type": "dynamic"}
+        for lease, address in networks.ipv6_addresses(name)
+    ]
     return envelope.sync([*leases, *(schema.render_gateway(name, address) for address in networks.gateways(name))])
 
 

@@ -2,11 +2,12 @@
 
 STATE/networks/NETWORK/         0711
     dnsmasq.conf                what it runs with; one that runs with another is replaced
-    dnsmasq.pid dnsmasq.log dnsmasq.leases
+    dnsmasq.pid dnsmasq.leases
     dhcp/ADDRESS                whose address it is   } one file a host: dnsmasq sees new ones by inotify, and reads all
     names/ADDRESS               what it is called     } again when it is told of those that went
 
-dnsmasq drops root for a user of its own, keeping the capabilities it needs.
+dnsmasq drops root for a user of its own, keeping the capabilities it needs. It logs to syslog, which bounds what a
+container can make it say.
 """
 
 import asyncio
@@ -157,7 +158,7 @@ class Dnsmasq:
         _run(path, name)
         pidfd = self._running(name)
         if pidfd is None:
-            raise WorkerError(f'Cannot serve network "{name}": dnsmasq ended at once; see {directory}/dnsmasq.log')
+            raise WorkerError(f'Cannot serve network "{name}": dnsmasq ended at once; the host\'s log says why')
         logger.info("Started dnsmasq on network %s", name)
         return pidfd, index
 

@@ -12,7 +12,6 @@ def configuration(network: ServedNetwork, link_index: int, directory: str, user:
         f"# Written by lxdpy. Interface {link_index}.",
         f"user={user}",
         f"pid-file={directory}/dnsmasq.pid",
-        f"log-facility={directory}/dnsmasq.log",
         f"dhcp-leasefile={directory}/dnsmasq.leases",
         "bind-interfaces",
         "except-interface=lo",
@@ -27,6 +26,8 @@ def configuration(network: ServedNetwork, link_index: int, directory: str, user:
         "dhcp-rapid-commit",
         "dhcp-no-override",
         "dhcp-authoritative",
+        # Who is not ours is not told that its address is wrong: the bridge may be one that the administrator lent us.
+        "dhcp-ignore=tag:!known",
         # Windows asks for it for ever, and no network here has one.
         "dhcp-option=252",
     ]

@@ -594,12 +594,13 @@ class InstanceService:
         system: bool = False,
         before: Devices | None = None,
     ) -> None:
-        """Raises InvalidRequestError, UnsupportedError for what can't be, NotFoundError for an unknown profile.
+        """Raises InvalidRequestError, UnsupportedError for what can't be, NotFoundError for unknown profiles, networks.
 
         `before` are the expanded devices of an instance that there is already.
         """
         settings.check_config(config, system=system)
         settings.check_devices(devices)
+        self._networks.check({name: device for name, device in devices.items() if (before or {}).get(name) != device})
         _, expanded = self._profiles.expand(project, tuple(profiles), config, devices)
         self._mounting.check(project, devices, before, expanded)
         if len(set(profiles)) < len(profiles):

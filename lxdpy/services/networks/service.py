@@ -150,6 +150,13 @@ class NetworkService:
         self._found(name)
         return self._leases.of(name)
 
+    def ipv6_addresses(self, name: str) -> list[tuple[LeaseRecord, str]]:
+        """The addresses that NICs on one network give themselves by its router advertisements. Raises NotFoundError."""
+        ipv6 = self._found(name).ipv6
+        if ipv6 is None:
+            return []
+        return [(lease, str(rules.slaac(ipv6.network, lease.hwaddr))) for lease in self._leases.of(name)]
+
     def gateways(self, name: str) -> list[str]:
         """The host's own addresses on one network. Raises NotFoundError."""
         settings = self._found(name)
@@ -187,7 +194,9 @@ class NetworkService:
                 raise ConflictError("The network already exists")
             if any(interface.usage.name == name for interface in interfaces):
                 raise ConflictError(f'Cannot create network "{name}": the host has an interface of that name')
-            completed = rules.completed(config, new=True, taken=self._taken(interfaces))
+            # Where there is IPv6, loopback has an address of it.
+            ipv6 = any(address.family == "inet6" for entry in interfaces for address in entry.usage.addresses)
+            completed = rules.completed(config, new=True, taken=self._taken(interfaces), ipv6=ipv6)
             record = NetworkRecord(name, description, completed)
             await uninterrupted(self._create(record, self._parse(record)))
         self._announce("network-created", f"/1.0/networks/{name}")
@@ -304,6 +313,12 @@ class NetworkService:
         await self._host.remove_bridge(name)
 
     # ---- NICs
+
+    def check(self, devices: Devices) -> None:
+        """Raises NotFoundError when NICs among `devices` are on networks that do not exist."""
+        for device in devices.values():
+            if device.get("type") == "nic" and (name := device.get("network")):
+                self._found(name)
 
     async def attach(
         self, instance: str, device: str, wanted: Mapping[str, str], hwaddr: str, *, asks: bool = False

@@ -87,6 +87,14 @@ class Settings:
         return None
 
 
+def slaac(network: ipaddress.IPv6Network, hwaddr: str) -> ipaddress.IPv6Address:
+    """The address that a host gives itself by a router's advertisement, unless it makes a secret of its hardware
+    address (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(hwaddr.replace(":", ""))
+    suffix = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return network[int.from_bytes(suffix, "big")]
+
+
 def check_name(name: str) -> None:
     """Raises InvalidRequestError for what is no name of an interface."""
     if not _NAME.match(name):
@@ -95,15 +103,18 @@ def check_name(name: str) -> None:
         )
 
 
-def completed(config: Mapping[str, str], *, new: bool, taken: Iterable[ipaddress.IPv4Network]) -> dict[str, str]:
+def completed(
+    config: Mapping[str, str], *, new: bool, taken: Iterable[ipaddress.IPv4Network], ipv6: bool = True
+) -> dict[str, str]:
     """A configuration without `auto`: free networks are picked, `taken` being those that are in use.
 
-    A new network that says nothing of addresses gets both kinds, with NAT. Raises ConflictError when none is free.
+    A new network that says nothing of addresses gets both kinds, if the host has `ipv6`, with NAT. Raises
+    InvalidRequestError when none is free.
     """
     result = {key: value for key, value in config.items() if value != ""}
     if new:
-        for key in ("ipv4.address", "ipv6.address"):
-            result.setdefault(key, "auto")
+        result.setdefault("ipv4.address", "auto")
+        result.setdefault("ipv6.address", "auto" if ipv6 else "none")
     if result.get("ipv4.address") == "auto":
         result["ipv4.address"] = _free_ipv4(list(taken))
         result.setdefault("ipv4.nat", "true")

@@ -101,6 +101,10 @@ def test_addresses_are_picked_for_a_new_network() -> None:
     settings.parse("br7", found)
 
 
+def test_a_host_without_ipv6() -> None:
+    assert settings.completed({}, new=True, taken=(), ipv6=False)["ipv6.address"] == "none"
+
+
 def test_what_is_said_stays_as_it_was_said() -> None:
     said = {"ipv4.address": "10.1.2.1/24", "ipv6.address": "none"}
     assert settings.completed(said, new=True, taken=()) == said
@@ -113,3 +117,8 @@ def test_what_is_said_stays_as_it_was_said() -> None:
 def test_no_network_is_free() -> None:
     with pytest.raises(InvalidRequestError, match="unused"):
         settings.completed({}, new=True, taken=[ipaddress.IPv4Network("10.0.0.0/8")])
+
+
+def test_the_address_that_a_host_gives_itself() -> None:
+    network = ipaddress.IPv6Network("fd42:5:6:7::/64")
+    assert str(settings.slaac(network, "00:16:3e:12:34:56")) == "fd42:5:6:7:216:3eff:fe12:3456"
