@@ -46,6 +46,10 @@ async def post_images(request: Request) -> Response:
     asked = await read_body(stream, schema.ImagesPost)
     if asked.source.type in _INSTANCES:
         return _publish(request, asked)
+    if asked.source.type != "image":
+        raise InvalidRequestError(
+            f'Invalid source type "{asked.source.type:.100}" of an image: it may be "image", "instance", "snapshot"'
+        )
     where = images_project(request)
     source = dataclasses.replace(image_source(asked.source), project=where)
     wanted = dataclasses.replace(schema.details(asked), project=where)

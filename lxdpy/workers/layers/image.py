@@ -72,14 +72,18 @@ def unpack_image(request: ImageRequest, confined: Callable[[], None]) -> Done:
             about.check()
             unpacked = tree.unpack(files[1].tar())
             files[1].drain()
+    except UnsupportedError:
+        raise
     except (InvalidRequestError, RegistryError) as exc:
         raise LayerError(f"The file is no image: {exc}") from exc
+    except LayerError:
+        # It may be just not the file that was meant.
+        hasher.verify(request.fingerprint)
+        raise
     if unpacked.deferred.hardlinks:
         name, target = unpacked.deferred.hardlinks[0]
         raise LayerError(f"Cannot unpack {show(name)}: it links to {show(target)}, which is not in the image")
-    hasher.join()
-    if (found := hasher.fingerprint()) != request.fingerprint:
-        raise DigestMismatchError(f"The image's fingerprint is {found}, and not {request.fingerprint}")
+    hasher.verify(request.fingerprint)
     about.write(directory_fd)
     return Done(unpacked.entries, unpacked.size_bytes, False, tuple(unpacked.warnings))
 
@@ -138,11 +142,13 @@ class _Hasher(threading.Thread):
         except OSError as exc:
             self._failure = exc
 
-    def fingerprint(self) -> str:
-        """Once the thread has ended. Raises OSError."""
+    def verify(self, fingerprint: str) -> None:
+        """Wait for the end. Raises DigestMismatchError, OSError."""
+        self.join()
         if self._failure is not None:
             raise self._failure
-        return self._hash.hexdigest()
+        if (found := self._hash.hexdigest()) != fingerprint:
+            raise DigestMismatchError(f"The image's fingerprint is {found}, and not {fingerprint}")
 
 
 class About:
