@@ -224,6 +224,8 @@ def test_a_daemon_that_is_killed_meanwhile(server: ImageServer, certs: Certifica
 
 def test_what_fails_says_why_and_leaves_nothing(lxc: Lxc, daemon: Daemon, server: ImageServer, tmp_path: Path) -> None:
     assert "has no image" in lxc.fails("launch", "images:nothing", "c1")
+    assert "only containers" in lxc.fails("image", "copy", "images:busybox", "local:", "--vm")
+    assert "virtual-machine" in lxc.fails("launch", "images:busybox", "c1", "--vm")
     server.publish("lying", Version("20260101", changes={"sha256": "0" * 64}))
     assert "another digest" in lxc.fails("launch", "images:lying", "c1")
     server.publish("other", Version("20260101", changes={"combined_squashfs_sha256": "0" * 64}))

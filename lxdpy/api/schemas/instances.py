@@ -61,6 +61,7 @@ class InstanceSource(Lenient):
     instance_only: bool | None = Field(None, description="copy without the snapshots")
     container_only: bool | None = Field(None, description="the older name of instance_only")
     refresh: bool | None = Field(None, description="an instance of that name that is here becomes the same")
+    image_type: str | None = Field(None, description='"container", or absent')
     certificate: str | None = Field(None, description="PEM, to trust an image server by instead of the system's")
 
 
@@ -253,13 +254,15 @@ def new_name(body: InstancePost, project: str) -> str:
 
 
 def image_source(body: InstanceSource) -> ImageSource:
-    """Which image a source means. Raises InvalidRequestError."""
+    """Which image a source means. Raises InvalidRequestError, UnsupportedError."""
     if body.type != "image":
         raise InvalidRequestError(
             f'Cannot create an instance from source type "{body.type}": only "image", "copy" and "none" are supported'
         )
     if body.mode not in (None, "", "pull"):
         raise InvalidRequestError(f'Cannot fetch an image in mode "{body.mode}": only "pull" is supported')
+    if body.image_type not in (None, "", "container"):
+        raise UnsupportedError(f'Cannot fetch an image of type "{body.image_type:.100}": only containers are supported')
     return ImageSource(
         fingerprint=body.fingerprint or "",
         alias=body.alias or "",

@@ -353,9 +353,14 @@ class ImageService:
             certificate=source.certificate,
         )
         self.aliases.check_free(details.aliases, details.project)
-        with self.pin((), [file.digest for file in remote.files]):
-            files = await self._remote.fetch(remote, source.certificate, progress)
-            return await self.import_files(files, details)
+        try:
+            with self.pin((), [file.digest for file in remote.files]):
+                files = await self._remote.fetch(remote, source.certificate, progress)
+                return await self.import_files(files, details)
+        except LxdpyError:
+            # Files that have come and are no image, or only a part of one.
+            await self.collect()
+            raise
 
     async def pull(self, resolved: ResolvedImage, progress: Progress, project: str = DEFAULT) -> ImageRecord:
         """Fetch and unpack what is missing of an image, and record it in a project, under its reference.
@@ -662,6 +667,7 @@ class ImageService:
             self._announce("image-alias-updated", alias_path(alias))
         for project in before.projects:
             self._announce("image-deleted", in_project(f"/1.0/images/{old}", project))
+            self._announce("image-refreshed", in_project(f"/1.0/images/{new}", project))
 
     async def delete(self, fingerprint: str, project: str | None = None) -> None:
         """Delete an image from a project, or altogether; its layers stay while other images or instances use them.

@@ -202,6 +202,20 @@ def test_a_failed_download_leaves_nothing(play: Play) -> None:
     play(scenario)
 
 
+def test_files_that_are_no_image_do_not_stay(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        host.servers.publish(
+            SERVER, ALPINE.alias, json.dumps({"metadata.yaml": "architecture: none"}).encode(), b"rootfs"
+        )
+        with pytest.raises(InvalidRequestError):
+            await launch(host)
+        assert host.images.all() == []
+        assert host.store.blobs == {}
+        assert host.store.layers == {}
+
+    play(scenario)
+
+
 def test_another_file_than_the_server_says_is_no_image(play: Play) -> None:
     async def scenario(host: Host) -> None:
         offered = publish(host)
@@ -233,7 +247,10 @@ def test_a_newer_image_takes_the_place_of_the_old_one(play: Play) -> None:
             "alpine": "a test",
             "linux": "",
         }
-        assert ("image-deleted", f"/1.0/images/{old.fingerprint}") in host.events
+        assert host.events[-2:] == [
+            ("image-deleted", f"/1.0/images/{old.fingerprint}"),
+            ("image-refreshed", f"/1.0/images/{new.fingerprint}"),
+        ]
         assert set(host.store.blobs) == set(new.blobs)
 
     async def second(host: Host) -> None:
