@@ -217,7 +217,8 @@ def test_a_daemon_that_is_killed_meanwhile(server: ImageServer, certs: Certifica
         source = {"type": "image", "protocol": "simplestreams", "server": server.url, "alias": "busybox"}
         daemon.wait(daemon.request("POST", "/1.0/images", {"source": source}))
         server.go_on.clear()
-        assert f"{SQUASHFS} bytes=500000-" in server.requests
+        # The worker may have got some more before it learnt of the daemon's end.
+        assert any(request.startswith(f"{SQUASHFS} bytes=") for request in server.requests)
         assert list((daemon.state_dir / "ingest").iterdir()) == []
         assert len(images(daemon)) == 1
 
