@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lxdpy import errors
 from lxdpy.api import envelope
@@ -37,6 +38,9 @@ def answer(error: Exception) -> Response:
     """The answer to a request that raised `error`; a surprise goes to the log, and only there."""
     if isinstance(error, errors.LxdpyError):
         return envelope.error(http_status(error), str(error))
+    if isinstance(error, ClientDisconnect):
+        logger.info("A client left before it had sent its request's body")
+        return envelope.error(400, "Cannot read the request's body: the client is gone")
     logger.error("Request failed", exc_info=error)
     return envelope.error(500, "Internal error")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lxdpy.drivers.base import IdMap, StartSpec
+from lxdpy.drivers.base import FileAttributes, IdMap, LowerMount, StartSpec, StoppedRootfs
 from lxdpy.drivers.liblxc import LxcContainers
 from lxdpy.drivers.liblxc.containers import PYTHON, WORKER, start_request
+from lxdpy.drivers.liblxc.files import LxcFiles, files_request
 from lxdpy.drivers.overlay.stack import DIRECTORY, Owner, mount_stack
 from lxdpy.drivers.zygote import Zygote
 from lxdpy.errors import LxdpyError, UnsupportedError, WorkerError
@@ -171,3 +172,37 @@ def test_container_on_a_stack_by_names(
         await container.released()
 
     with_containers(body)
+
+
+@WAYS
+def test_files_of_a_stopped_instance(place: Path, by_name: bool) -> None:
+    """Its layers are mounted while the session lasts, and no longer: the next mount of them may be a container's."""
+    layers = make_layers(place, 3)
+    rw, scratch = make_instance(place)
+    rootfs = StoppedRootfs("web", tuple(LowerMount(kind, path) for kind, path in layers), rw, scratch)
+
+    async def body() -> None:
+        zygote = Zygote("lifecycle", (PYTHON, "-I", "-S", WORKER))
+        for turn in range(3):
+            job = await zygote.job({**files_request(rootfs), "mount_by_name": by_name})
+            session = await LxcFiles.begin("web", job)
+            found = await session.open("/who")
+            assert found.fd is not None
+            assert os.read(found.fd, 10) == b"2"
+            os.close(found.fd)
+            written = await session.write(f"/new{turn}", FileAttributes(uid=7, mode=0o640), append=False)
+            os.write(written.fd, b"new")
+            device = os.fstat(written.fd).st_dev
+            os.close(written.fd)
+            assert os.path.exists(f"/proc/{job.pid}/root")  # noqa: ASYNC240
+            await session.close()
+            assert not os.path.exists(f"/proc/{job.pid}/root")  # noqa: ASYNC240
+            with pytest.raises(WorkerError, match="the session has ended"):
+                await session.status("/who")
+            status = os.stat(f"{rw}/upper/new{turn}")
+            assert (status.st_uid, status.st_mode & 0o777) == (7, 0o640)
+            assert status.st_dev != device
+        await zygote.close()
+
+    asyncio.run(body())
+    assert os.listdir(scratch) == []

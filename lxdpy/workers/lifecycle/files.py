@@ -110,12 +110,16 @@ def _running_root(init_pid: int, fds: list[int]) -> int:
 
 
 def _stopped_root(request: dict[str, object]) -> int:
-    """A mount of the layer stack."""
+    """A mount of the layer stack; `mount_by_name` in the request has it as on old kernels."""
     lowers = request["lowers"]
     if not isinstance(lowers, list):
         raise ValueError("Malformed files request")
     return mount_stack(
-        [(str(kind), str(path)) for kind, path in lowers], str(request["rw"]), None, str(request["scratch"])
+        [(str(kind), str(path)) for kind, path in lowers],
+        str(request["rw"]),
+        None,
+        str(request["scratch"]),
+        by_name=request.get("mount_by_name") is True,
     )
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from lxdpy import errors
 from lxdpy.api.errors import HTTP_STATUS, answer, http_status
@@ -23,6 +24,12 @@ def test_nearest_class_counts() -> None:
 
     assert http_status(OddError("x")) == 409
     assert http_status(errors.LxdpyError("x")) == 500
+
+
+def test_a_client_that_left_is_no_surprise(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert answer(ClientDisconnect()).status_code == 400
+    assert caplog.records == []
 
 
 def test_surprise_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
