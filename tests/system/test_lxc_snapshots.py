@@ -77,6 +77,7 @@ def test_of_a_running_instance(lxc: Lxc, daemon: Daemon, web: str) -> None:
     assert (shown["name"], shown["profiles"], shown["stateful"]) == ("named", ["default"], False)
     assert "already exists" in lxc.fails("snapshot", web, "named")
     lxc.ok("snapshot", web, "named", "--reuse")
+    assert "not checkpointed" in lxc.fails("snapshot", web, "memory", "--stateful")
 
     pid = lxc.json("list")[0]["state"]["pid"]
     lxc.ok("restore", web, "snap0")
@@ -160,7 +161,9 @@ def test_copies(lxc: Lxc, daemon: Daemon, web: str) -> None:
     lxc.ok("snapshot", web, "first")
     write(lxc, web, "/data", "two")
     lxc.ok("copy", web, "running")
-    lxc.ok("copy", "web/first", "early")
+    card = [f"eth0,{pair}" for pair in ("type=nic", f"network={BRIDGE}", "mtu=1400")]
+    options = [word for pair in card for word in ("--device", pair)]
+    lxc.ok("copy", "web/first", "early", "--profile", "default", *options)
     lxc.ok("stop", "--force", web)
     lxc.ok("copy", web, "stopped", "--instance-only", "--config", "user.new=1", "--ephemeral")
     entries = {entry["name"]: entry for entry in lxc.json("list")}
@@ -170,6 +173,7 @@ def test_copies(lxc: Lxc, daemon: Daemon, web: str) -> None:
         "early": 0,
         "stopped": 0,
     }
+    assert entries["early"]["devices"]["eth0"]["mtu"] == "1400"
     assert entries["stopped"]["ephemeral"]
     assert entries["stopped"]["config"]["user.new"] == "1"
     uuids = {entry["config"]["volatile.uuid"] for entry in entries.values()}
@@ -227,6 +231,41 @@ def test_renames(lxc: Lxc, daemon: Daemon, web: str) -> None:
     assert [entry["name"] for entry in lxc.json("list")] == ["database", "web"]
 
 
+def test_a_snapshot_is_of_one_moment(lxc: Lxc, web: str) -> None:
+    script = "mkdir /pair; n=0; while :; do n=$((n+1)); echo $n > /pair/first; echo $n > /pair/second; done"
+    lxc.ok("exec", web, "--", "sh", "-c", f"({script}) >/dev/null 2>&1 & sleep 0.3")
+    for number in range(3):
+        lxc.ok("copy", web, f"copy{number}", "--instance-only")
+        lxc.ok("snapshot", web)
+    lxc.ok("stop", "--force", web)
+    for number in range(3):
+        lxc.ok("copy", f"{web}/snap{number}", f"early{number}")
+    for name in [f"{kind}{number}" for kind in ("copy", "early") for number in range(3)]:
+        lxc.ok("start", name)
+        first, second = (read(lxc, name, f"/pair/{file}") for file in ("first", "second"))
+        # One of them may just be empty: truncated, and not yet written.
+        if first and second:
+            assert int(first) - int(second) in (0, 1)
+        lxc.ok("delete", "--force", name)
+
+
+def test_trees_that_are_too_deep_to_copy(lxc: Lxc, daemon: Daemon, web: str) -> None:
+    name = "d" * 200
+    deeper = f"mkdir /outer && mv /{name} /outer && mv /outer /{name}"
+    lxc.ok("exec", web, "--", "sh", "-c", f"mkdir /{name}; for n in $(seq 30); do {deeper} || exit 1; done")
+    assert "File name too long" in lxc.fails("snapshot", web)
+    assert lxc.json("list")[0]["status"] == "Running"
+    eventually(lambda: len(list((daemon.state_dir / "instances/web").glob("rw-*"))) == 1)
+    lxc.ok("stop", "--force", web)
+    lxc.ok("snapshot", web)
+    lxc.ok("copy", web, "twin")
+    lxc.ok("start", "twin")
+    lxc.ok("exec", "twin", "--", "test", "-d", "/".join(["", *[name] * 19]))
+    for made in ("twin", web):
+        lxc.ok("delete", "--force", made)
+    eventually(lambda: not uppers(daemon))
+
+
 def test_an_instance_of_nothing(lxc: Lxc, daemon: Daemon) -> None:
     lxc.ok("init", "--empty", "hull")
     try:
@@ -259,6 +298,7 @@ def test_other_projects(lxc: Lxc, web: str) -> None:
         lxc.ok("restore", web, "first")
         assert lxc.json("list")[0]["project"] == "default"
         assert "not found" in lxc.fails("move", web, "--target-project", "nowhere")
+        assert "elsewhere" in lxc.fails("move", web, "other", "--storage", "elsewhere")
     finally:
         for entry in lxc.json("list", "--project", "lab"):
             lxc.ok("delete", "--force", entry["name"], "--project", "lab")

@@ -14,6 +14,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,7 @@ class Snapshots:
     async def restore(self, name: str, snapshot: str) -> None:
         """Make an instance what it was; one that runs is stopped for it by force, and started again.
 
-        Raises NotFoundError, ConflictError when it was started meanwhile, NoSpaceError, WorkerError.
+        Raises NotFoundError, ConflictError when it still runs or was started meanwhile, NoSpaceError, WorkerError.
         """
         runtime = self._roster.get(name)
         find(runtime, snapshot)
@@ -223,10 +224,12 @@ class Snapshots:
         runtime.restarts += 1
         try:
             if ran:
-                await self._life.stop(name, Stop(force=True))
+                # It may have ended by itself meanwhile.
+                with suppress(ConflictError):
+                    await self._life.stop(name, Stop(force=True))
             async with self._roster.held(name) as held:
                 if held.container is not None:
-                    raise ConflictError(f'Cannot restore instance "{name}": it was started meanwhile')
+                    raise ConflictError(f'Cannot restore instance "{name}": it runs')
                 await held.cleared()
                 taken = self._with_profiles(find(held, snapshot).taken)
                 with self._profiles.held(taken.project, taken.profiles):
