@@ -50,7 +50,7 @@ async def get_profile(request: Request) -> Response:
 
 @router.put("/1.0/profiles/{name}", **documented(body=schema.ProfilePut, query=_PROJECT))
 async def put_profile(request: Request) -> Response:
-    """Replace a profile; instances that run take it on at their next start."""
+    """Replace a profile; limits, NICs and disks of instances that run change at once, the rest at their next start."""
     new = schema.settings(await body(request, schema.ProfilePut))
 
     def wanted(current: ProfileRecord) -> ProfileSettings:

@@ -345,6 +345,12 @@ class Life:
 
     # ---- limits
 
+    async def limit(self, runtime: Runtime) -> None:
+        """Set what a running instance may use to what its configuration says. Raises what `RunningContainer.limit`
+        raises."""
+        if runtime.container is not None:
+            await runtime.container.limit(limits(self._roster.expanded(runtime)[0]))
+
     @asynccontextmanager
     async def limited(self, runtime: Runtime, config: Mapping[str, str]) -> AsyncIterator[None]:
         """Apply the limits of an expanded configuration to a running instance, while the block makes it the instance's;

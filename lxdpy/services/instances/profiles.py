@@ -157,8 +157,8 @@ class Profiles:
             await self._put(replace(record, project=owner))
 
     async def update(self, project: str, name: str, wanted: Callable[[ProfileRecord], ProfileSettings]) -> None:
-        """Replace what a client may write; NICs of running instances change at once, what else concerns them at their
-        next start.
+        """Replace what a client may write; limits, NICs and disks of running instances change at once, the rest at
+        their next start.
 
         `wanted` is asked while nothing else changes profiles; what it raises is raised. Raises NotFoundError,
         InvalidRequestError, UnsupportedError; ConflictError when the profile is changed, and instances can't follow.

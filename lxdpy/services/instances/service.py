@@ -560,7 +560,8 @@ class InstanceService:
         self._announce("instance-updated", instance_url(name))
 
     async def _follow_profiles(self, name: str) -> None:
-        """Bring a running instance to what its profiles give it now. Raises NotFoundError, and what plugging does."""
+        """Bring a running instance to what its profiles give it now. Raises NotFoundError, and what plugging and
+        limiting do."""
         async with self._roster.held(name) as runtime:
             _, devices = self._roster.expanded(runtime)
             async with self._life.remounted(runtime, devices), self._life.rewired(runtime, devices) as volatile:
@@ -569,6 +570,7 @@ class InstanceService:
                         runtime,
                         lambda record: dataclasses.replace(record, config=_merged(record.config, volatile)),
                     )
+            await self._life.limit(runtime)
 
     def check_update(self, name: str, new: InstanceSettings) -> None:
         """Raises what `update` would for these settings."""

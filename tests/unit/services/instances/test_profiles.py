@@ -131,3 +131,20 @@ def test_a_root_disk_that_instances_rely_on_stays(play: Play) -> None:
         await host.profiles.update(WHERE, "default", lambda current: ProfileSettings("no devices"))
 
     play(scenario)
+
+
+def test_limits_of_a_profile_apply_at_once(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await host.profiles.create(WHERE, "small", ProfileSettings())
+        await make_instance(host, "web", profiles=("default", "small"))
+        await make_instance(host, "own", profiles=("default", "small"), config={"limits.processes": "9"})
+        for name in ("web", "own"):
+            await host.instances.start(name)
+        await host.profiles.update(WHERE, "small", lambda current: ProfileSettings(config={"limits.processes": "7"}))
+        limits = {container.name: container.limits.processes for container in host.containers.started}
+        assert limits == {"web": 7, "own": 9}
+        await host.profiles.update(WHERE, "small", lambda current: ProfileSettings())
+        limits = {container.name: container.limits.processes for container in host.containers.started}
+        assert limits == {"web": None, "own": 9}
+
+    play(scenario)
