@@ -43,6 +43,7 @@ from lxdpy.api.routes import (
     standalone,
     storage,
     unoffered,
+    volume_backups,
     volumes,
 )
 from lxdpy.api.server_info import ServerView
@@ -66,6 +67,7 @@ ROUTERS = (
     storage.router,
     backups.router,
     volumes.router,
+    volume_backups.router,
 )
 
 

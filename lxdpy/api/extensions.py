@@ -75,6 +75,7 @@ LXD_EXTENSIONS = (
     "storage_api_volume_snapshots",
     "custom_volume_snapshot_expiry",
     "storage_volume_state",
+    "custom_volume_backup",
     "storage_api_project",
     "storage_volume_project_move",
     "storage_volumes_all_projects",

@@ -97,7 +97,7 @@ async def _serve(settings: Config, group: str) -> None:
         profiles = Profiles(database, projects, events.lifecycle, settings.network.bridge)
         networks = NetworkService(settings, database, HostNetwork(), Dnsmasq(settings.state_dir), events.lifecycle)
         storage = StorageService(
-            settings, database, HostVolumes(settings.workers.lifecycle), projects, events.lifecycle
+            settings, database, HostVolumes(settings.workers.lifecycle), store, projects, events.lifecycle
         )
         stack.push_async_callback(storage.close)
         images = ImageService(settings, database, store, registry, StreamsClient(), server_config, events.lifecycle)

@@ -174,6 +174,21 @@ _STEPS = (
     """
     ALTER TABLE storage_volume_snapshots ADD COLUMN expires_at REAL NOT NULL DEFAULT 0;  -- 0: never
     """,
+    """
+    CREATE TABLE storage_volume_backups (
+        pool        TEXT NOT NULL,
+        project     TEXT NOT NULL,
+        volume      TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        created_at  REAL NOT NULL,
+        expires_at  REAL NOT NULL,               -- 0: never
+        volume_only INTEGER NOT NULL,
+        file        TEXT NOT NULL,
+        PRIMARY KEY (pool, project, volume, name),
+        FOREIGN KEY (pool, project, volume) REFERENCES storage_volumes (pool, project, name)
+            ON DELETE CASCADE ON UPDATE CASCADE
+    ) STRICT;
+    """,
 )
 
 

@@ -46,6 +46,23 @@ class VolumeSnapshotRecord:
     """0: never."""
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeBackupRecord:
+    """A file that a custom volume was packed into."""
+
+    pool: str
+    project: str
+    volume: str
+    name: str
+    created_at: float
+    expires_at: float
+    """0: never."""
+    volume_only: bool
+    """Without its snapshots."""
+    file: str
+    """Its name among backups."""
+
+
 def load_pools(connection: sqlite3.Connection) -> list[PoolRecord]:
     """Every pool."""
     rows = connection.execute("SELECT name, driver, description, config FROM storage_pools")
@@ -163,3 +180,40 @@ def delete_snapshot(connection: sqlite3.Connection, snapshot: VolumeSnapshotReco
         "DELETE FROM storage_volume_snapshots WHERE pool = ? AND project = ? AND volume = ? AND name = ?",
         (snapshot.pool, snapshot.project, snapshot.volume, snapshot.name),
     )
+
+
+def load_backups(connection: sqlite3.Connection) -> list[VolumeBackupRecord]:
+    """Every backup of a custom volume, oldest first."""
+    rows = connection.execute(
+        "SELECT pool, project, volume, name, created_at, expires_at, volume_only, file"
+        " FROM storage_volume_backups ORDER BY created_at, rowid"
+    )
+    return [VolumeBackupRecord(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6]), row[7]) for row in rows]
+
+
+def put_backup(connection: sqlite3.Connection, backup: VolumeBackupRecord) -> None:
+    """Insert a backup."""
+    connection.execute(
+        "INSERT INTO storage_volume_backups"
+        " (pool, project, volume, name, created_at, expires_at, volume_only, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            backup.pool,
+            backup.project,
+            backup.volume,
+            backup.name,
+            backup.created_at,
+            backup.expires_at,
+            int(backup.volume_only),
+            backup.file,
+        ),
+    )
+
+
+def rename_backup(connection: sqlite3.Connection, backup: VolumeBackupRecord, name: str) -> None:
+    """Give a backup another name."""
+    connection.execute("UPDATE storage_volume_backups SET name = ? WHERE file = ?", (name, backup.file))
+
+
+def delete_backup(connection: sqlite3.Connection, backup: VolumeBackupRecord) -> None:
+    """Delete a backup."""
+    connection.execute("DELETE FROM storage_volume_backups WHERE file = ?", (backup.file,))

@@ -256,6 +256,8 @@ class BackupPartSpec:
     """Files beside the root file system: name and content."""
     templates: Path | None
     """A directory of plain files."""
+    bare: bool = False
+    """A volume, or a snapshot of one (`volume`, `volume-snapshots/NAME`): its files, and nothing beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,8 +343,11 @@ class Store(Protocol):
         Raises UnsupportedError (the compression), LayerError, NotFoundError (a layer), NoSpaceError, WorkerError.
         """
 
-    async def unpack_backup(self, path: Path) -> UnpackedBackup:
-        """Unpack a backup of whoever it is. Raises LayerError, UnsupportedError, NoSpaceError, WorkerError."""
+    async def unpack_backup(self, path: Path, *, volume: bool = False) -> UnpackedBackup:
+        """Unpack a backup, of an instance or a volume, of whoever it is.
+
+        Raises LayerError, UnsupportedError, NoSpaceError, WorkerError.
+        """
 
     def discard_backup(self, backup: UnpackedBackup) -> None:
         """Remove what `unpack_backup` has made, and nobody has taken."""

@@ -233,7 +233,7 @@ class FakeStore:
         await incoming.write(json.dumps({"index": spec.index, "parts": parts}).encode())
         return (await incoming.finish()).metadata
 
-    async def unpack_backup(self, path: Path) -> UnpackedBackup:
+    async def unpack_backup(self, path: Path, *, volume: bool = False) -> UnpackedBackup:
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure

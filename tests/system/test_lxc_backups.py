@@ -178,3 +178,23 @@ def test_a_system_goes_to_lxd_and_comes_back(lxc: Lxc, lxd: Lxc, daemon: Daemon,
     lxc.ok("start", "theirs")
     assert lxc.ok("exec", "theirs", "--", "/bin/cat", "/root/made-there") == "more\n"
     lxc.ok("delete", "--force", "theirs")
+
+
+def test_a_volume_goes_to_lxd_and_comes_back(lxc: Lxc, lxd: Lxc, daemon: Daemon, tmp_path: Path) -> None:
+    lxc.ok("storage", "volume", "create", "default", "data", "user.a=b")
+    (place,) = (daemon.state_dir / "storage-pools/default/custom").glob("default_data_*")
+    (place / "file").write_text("text")
+    lxc.ok("storage", "volume", "snapshot", "default", "data", "before")
+    lxc.ok("storage", "volume", "export", "default", "data", str(tmp_path / "ours"))
+    lxc.ok("storage", "volume", "delete", "default", "data")
+    lxd.ok("storage", "volume", "import", "default", str(tmp_path / "ours"), "theirs")
+    assert lxd.ok("storage", "volume", "get", "default", "theirs", "user.a").strip() == "b"
+    lxd.ok("storage", "volume", "snapshot", "default", "theirs", "after")
+    lxd.ok("storage", "volume", "export", "default", "theirs", str(tmp_path / "theirs"))
+    lxd.ok("storage", "volume", "delete", "default", "theirs")
+    lxc.ok("storage", "volume", "import", "default", str(tmp_path / "theirs"))
+    (place,) = (daemon.state_dir / "storage-pools/default/custom").glob("default_theirs_*")
+    assert (place / "file").read_text() == "text"
+    snapshots = lxc.query("/1.0/storage-pools/default/volumes/custom/theirs/snapshots?recursion=1")
+    assert [snapshot["name"] for snapshot in snapshots] == ["theirs/before", "theirs/after"]
+    lxc.ok("storage", "volume", "delete", "default", "theirs")

@@ -1,5 +1,6 @@
 """Custom volumes by LXD's own client."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,10 +148,48 @@ def test_projects_have_volumes_of_their_own_unless_they_share(lxc: Lxc) -> None:
         lxc.ok("project", "delete", name)
 
 
-def test_volumes_are_not_packed_into_files(lxc: Lxc, daemon: Daemon) -> None:
-    assert "custom_volume_backup" in lxc.fails("storage", "volume", "export", "p1", "v", "/dev/null")
-    with pytest.raises(Failed, match="not packed into files"):
-        daemon.request("POST", "/1.0/storage-pools/p1/volumes/custom/v/backups", {"name": "b"})
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_a_volume_comes_back_from_a_file(lxc: Lxc, daemon: Daemon, tmp_path: Path, compression: str) -> None:
+    lxc.ok("storage", "volume", "create", "p1", "data", "user.a=b")
+    place = files_of(daemon, "p1", "data")
+    (place / "file").write_text("old")
+    os.chown(place / "file", 7, 8)
+    lxc.ok("storage", "volume", "snapshot", "p1", "data", "before")
+    (place / "file").write_text("new")
+    os.link(place / "file", place / "twin")
+    file = tmp_path / "data.tar"
+    lxc.ok("storage", "volume", "export", "p1", "data", str(file), "--compression", compression)
+    assert lxc.query("/1.0/storage-pools/p1/volumes/custom/data/backups") == []
+    assert not list((daemon.state_dir / "volume-backups").iterdir())
+    lxc.ok("storage", "volume", "import", "default", str(file), "again")
+    again = files_of(daemon, "default", "again")
+    found = (again / "file").stat()
+    assert ((again / "file").read_text(), found.st_uid, found.st_gid, found.st_nlink) == ("new", 7, 8, 2)
+    assert lxc.ok("storage", "volume", "get", "default", "again", "user.a").strip() == "b"
+    lxc.ok("storage", "volume", "restore", "default", "again", "before")
+    assert (files_of(daemon, "default", "again") / "file").read_text() == "old"
+    assert "already exists" in lxc.fails("storage", "volume", "import", "p1", str(file), "data")
+    lxc.ok("storage", "volume", "delete", "default", "again")
+    lxc.ok("storage", "volume", "delete", "p1", "data")
+
+
+def test_backups_of_volumes_are_listed_renamed_and_gone_with_them(lxc: Lxc, daemon: Daemon) -> None:
+    lxc.ok("storage", "volume", "create", "p1", "data")
+    path = "/1.0/storage-pools/p1/volumes/custom/data/backups"
+    lxc.query(path, "POST", {"name": "", "volume_only": True})
+    lxc.query(path, "POST", {"name": "named", "expires_at": "2183-06-16T00:00:00Z"})
+    listed = [(one["name"], one["volume_only"], one["expires_at"]) for one in lxc.query(f"{path}?recursion=1")]
+    assert listed == [("backup0", True, "0001-01-01T00:00:00Z"), ("named", False, "2183-06-16T00:00:00Z")]
+    lxc.query(f"{path}/named", "POST", {"name": "other"})
+    assert lxc.query(path) == [f"{path}/backup0", f"{path}/other"]
+    with pytest.raises(Failed, match="already exists"):
+        daemon.request("POST", path, {"name": "other"})
+    lxc.query(f"{path}/backup0", "DELETE")
+    lxc.ok("storage", "volume", "rename", "p1", "data", "db")
+    assert lxc.query("/1.0/storage-pools/p1/volumes/custom/db/backups/other")["name"] == "other"
+    assert len(list((daemon.state_dir / "volume-backups").iterdir())) == 1
+    lxc.ok("storage", "volume", "delete", "p1", "db")
+    assert not list((daemon.state_dir / "volume-backups").iterdir())
 
 
 def test_what_a_killed_daemon_was_copying_is_gone() -> None:

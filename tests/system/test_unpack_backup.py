@@ -48,7 +48,9 @@ def indexed(archive: tarfile.TarFile) -> None:
     whole(archive)
 
 
-def unpack(place: Path, add: Add, check: Callable[[UnpackedBackup], None] | None = None) -> None:
+def unpack(
+    place: Path, add: Add, check: Callable[[UnpackedBackup], None] | None = None, *, volume: bool = False
+) -> None:
     """Unpack an archive as the daemon does; nothing is left once it is discarded, or was refused."""
     file = place / "backup.tar"
     with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -57,7 +59,7 @@ def unpack(place: Path, add: Add, check: Callable[[UnpackedBackup], None] | None
     async def main() -> None:
         store = LayerStore(Config(state_dir=place))
         try:
-            unpacked = await store.unpack_backup(file)
+            unpacked = await store.unpack_backup(file, volume=volume)
             if check is not None:
                 check(unpacked)
             store.discard_backup(unpacked)
@@ -232,3 +234,48 @@ def test_one_that_is_too_large_is_refused(place: Path) -> None:
             await store.close()
 
     asyncio.run(main())
+
+
+def bare(archive: tarfile.TarFile, part: str) -> None:
+    directory(archive, part)
+    entry(archive, f"{part}/rootfs", b"a file like any other", uid=7)
+    entry(archive, f"{part}/twin", type=tarfile.LNKTYPE, linkname=f"{part}/rootfs")
+
+
+def test_a_volumes_files_are_right_there(place: Path) -> None:
+    def add(archive: tarfile.TarFile) -> None:
+        entry(archive, "backup/index.yaml", b"name: v")
+        bare(archive, "backup/volume-snapshots/s0")
+        bare(archive, "backup/volume")
+
+    def check(unpacked: UnpackedBackup) -> None:
+        assert list(unpacked.parts) == ["volume-snapshots/s0", "volume"]
+        for part in unpacked.parts.values():
+            assert sorted(os.listdir(part / "fs")) == ["rootfs", "twin"]
+            assert ((part / "fs/twin").stat().st_uid, (part / "fs/twin").stat().st_nlink) == (7, 2)
+
+    unpack(place, add, check, volume=True)
+
+
+@pytest.mark.parametrize("volume", [False, True])
+def test_an_instance_is_no_volume(place: Path, volume: bool) -> None:
+    def add(archive: tarfile.TarFile) -> None:
+        entry(archive, "backup/index.yaml", b"name: v")
+        if volume:
+            whole(archive)
+        else:
+            bare(archive, "backup/volume")
+
+    with pytest.raises(LayerError, match="no backup of a"):
+        unpack(place, add, volume=volume)
+
+
+def test_a_volumes_link_to_a_snapshot_is_refused(place: Path) -> None:
+    def add(archive: tarfile.TarFile) -> None:
+        entry(archive, "backup/index.yaml", b"name: v")
+        bare(archive, "backup/volume-snapshots/s0")
+        bare(archive, "backup/volume")
+        entry(archive, "backup/volume/link", type=tarfile.LNKTYPE, linkname="backup/volume-snapshots/s0/rootfs")
+
+    with pytest.raises(LayerError, match="links to"):
+        unpack(place, add, volume=True)

@@ -45,11 +45,6 @@ UNOFFERED = {
         "GET,POST /1.0/network-zones/{zone}/records",
         "GET,PUT,PATCH,DELETE /1.0/network-zones/{zone}/records/{name}",
     ),
-    "custom volumes are not packed into files": (
-        "GET,POST /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups",
-        "GET,POST,DELETE /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups/{backup}",
-        "GET /1.0/storage-pools/{pool}/volumes/{type}/{volume}/backups/{backup}/export",
-    ),
     "pools hold no buckets": (
         "GET,POST /1.0/storage-pools/{pool}/buckets",
         "GET,PUT,PATCH,DELETE /1.0/storage-pools/{pool}/buckets/{bucket}",

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from fastapi import Request, Response
 
-from lxdpy.api import envelope, filtering
+from lxdpy.api import envelope, filtering, uploads
 from lxdpy.api.deps import body, project, projects, recursion, services
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
@@ -47,22 +47,22 @@ async def get_storage_volumes_type(request: Request) -> Response:
 @router.post(_VOLUMES + "/{type}", **documented(or_accepted=True, body=schema.StorageVolumesPost, query=_PROJECT))
 async def post_storage_volumes_type(request: Request) -> Response:
     """Make a custom volume; a copy is an operation (202)."""
-    _check_custom(request, "created")
+    check_custom(request, "created")
     return await _create(request)
 
 
 @router.get(_VOLUMES + "/{type}/{volume}", **documented(schema.StorageVolume, query=_PROJECT))
 async def get_storage_volume(request: Request) -> Response:
     """One volume."""
-    volume = services(request).storage.volumes.get(request.path_params["type"], _key(request))
+    volume = services(request).storage.volumes.get(request.path_params["type"], key_of(request))
     return envelope.sync(schema.render_volume(volume), etag=etag(schema.writable(volume.settings)))
 
 
 @router.put(_VOLUMES + "/{type}/{volume}", **documented(body=schema.StorageVolumePut, query=_PROJECT))
 async def put_storage_volume(request: Request) -> Response:
     """Replace what may be written, or restore a snapshot's files."""
-    _check_custom(request, "changed")
-    volumes, key = services(request).storage.volumes, _key(request)
+    check_custom(request, "changed")
+    volumes, key = services(request).storage.volumes, key_of(request)
     new = await body(request, schema.StorageVolumePut)
 
     def wanted(current: Settings) -> Settings:
@@ -80,14 +80,14 @@ async def put_storage_volume(request: Request) -> Response:
 @router.patch(_VOLUMES + "/{type}/{volume}", **documented(body=schema.StoragePatch, query=_PROJECT))
 async def patch_storage_volume(request: Request) -> Response:
     """Change a part of what may be written; an empty value removes a key."""
-    _check_custom(request, "changed")
+    check_custom(request, "changed")
     patch = await body(request, schema.StoragePatch)
 
     def wanted(current: Settings) -> Settings:
         check_if_match(request, schema.writable(current))
         return schema.patched(current, patch)
 
-    await services(request).storage.volumes.update(_key(request), wanted)
+    await services(request).storage.volumes.update(key_of(request), wanted)
     return envelope.empty()
 
 
@@ -97,8 +97,8 @@ async def patch_storage_volume(request: Request) -> Response:
 )
 async def post_storage_volume(request: Request) -> Response:
     """Rename a custom volume, or move it to another pool, which is an operation (202)."""
-    _check_custom(request, "renamed")
-    found, key = services(request), _key(request)
+    check_custom(request, "renamed")
+    found, key = services(request), key_of(request)
     volumes = found.storage.volumes
     wanted = await body(request, schema.StorageVolumePost)
     if wanted.migration:
@@ -127,10 +127,10 @@ async def post_storage_volume(request: Request) -> Response:
 @router.delete(_VOLUMES + "/{type}/{volume}", **documented(query=_PROJECT))
 async def delete_storage_volume(request: Request) -> Response:
     """Delete a custom volume that nothing uses, and its snapshots."""
-    volumes, key = services(request).storage.volumes, _key(request)
+    volumes, key = services(request).storage.volumes, key_of(request)
     if request.path_params["type"] != "custom":
         volumes.get(request.path_params["type"], key)
-    _check_custom(request, "deleted")
+    check_custom(request, "deleted")
     await volumes.delete(key)
     return envelope.empty()
 
@@ -138,7 +138,7 @@ async def delete_storage_volume(request: Request) -> Response:
 @router.get(_VOLUMES + "/{type}/{volume}/state", **documented(schema.StorageVolumeState, query=_PROJECT))
 async def get_storage_volume_state(request: Request) -> Response:
     """What a custom volume takes on its disk."""
-    kind, key, volumes = request.path_params["type"], _key(request), services(request).storage.volumes
+    kind, key, volumes = request.path_params["type"], key_of(request), services(request).storage.volumes
     if kind != "custom":
         volumes.get(kind, key)
         raise UnsupportedError(f'Cannot measure {kind} volume "{key.name}": only custom volumes are')
@@ -154,8 +154,8 @@ async def get_storage_volume_state(request: Request) -> Response:
 )
 async def get_storage_volume_snapshots(request: Request) -> Response:
     """A custom volume's snapshots, oldest first."""
-    _check_custom(request, "listed")
-    key = _key(request)
+    check_custom(request, "listed")
+    key = key_of(request)
     snapshots = services(request).storage.volumes.snapshots.all(key)
     if recursion(request) == 0:
         return envelope.sync([volume_path(key, snapshot.snapshot) for snapshot in snapshots])
@@ -171,8 +171,8 @@ async def get_storage_volume_snapshots(request: Request) -> Response:
 )
 async def post_storage_volume_snapshots(request: Request) -> Response:
     """Copy a custom volume as it is now."""
-    _check_custom(request, "copied")
-    found, key = services(request), _key(request)
+    check_custom(request, "copied")
+    found, key = services(request), key_of(request)
     snapshots = found.storage.volumes.snapshots
     wanted = await body(request, schema.StorageVolumeSnapshotsPost)
     expires_at = schema.expiry_of(wanted.expires_at)
@@ -199,8 +199,8 @@ _SNAPSHOT = _VOLUMES + "/{type}/{volume}/snapshots/{snapshot}"
 @router.get(_SNAPSHOT, **documented(schema.StorageVolumeSnapshot, query=_PROJECT))
 async def get_storage_volume_snapshot(request: Request) -> Response:
     """One snapshot."""
-    _check_custom(request, "listed")
-    snapshot = services(request).storage.volumes.snapshots.get(_key(request), request.path_params["snapshot"])
+    check_custom(request, "listed")
+    snapshot = services(request).storage.volumes.snapshots.get(key_of(request), request.path_params["snapshot"])
     return envelope.sync(schema.render_snapshot(snapshot), etag=etag(schema.writable(snapshot.settings)))
 
 
@@ -217,7 +217,7 @@ async def patch_storage_volume_snapshot(request: Request) -> Response:
 
 
 async def _describe_snapshot(request: Request, *, keep: bool) -> Response:
-    _check_custom(request, "changed")
+    check_custom(request, "changed")
     new = await body(request, schema.StorageVolumeSnapshotPut)
 
     def wanted(current: Settings) -> Settings:
@@ -228,7 +228,7 @@ async def _describe_snapshot(request: Request, *, keep: bool) -> Response:
         return Settings(text, current.config)
 
     await services(request).storage.volumes.snapshots.update(
-        _key(request), request.path_params["snapshot"], wanted, schema.expiry_of(new.expires_at)
+        key_of(request), request.path_params["snapshot"], wanted, schema.expiry_of(new.expires_at)
     )
     return envelope.empty()
 
@@ -236,8 +236,8 @@ async def _describe_snapshot(request: Request, *, keep: bool) -> Response:
 @router.post(_SNAPSHOT, **documented(status=202, body=schema.StorageVolumeSnapshotPost, query=_PROJECT))
 async def post_storage_volume_snapshot(request: Request) -> Response:
     """Rename a snapshot."""
-    _check_custom(request, "renamed")
-    found, key, name = services(request), _key(request), request.path_params["snapshot"]
+    check_custom(request, "renamed")
+    found, key, name = services(request), key_of(request), request.path_params["snapshot"]
     snapshots = found.storage.volumes.snapshots
     new = (await body(request, schema.StorageVolumeSnapshotPost)).name
     snapshots.get(key, name)
@@ -259,8 +259,8 @@ async def post_storage_volume_snapshot(request: Request) -> Response:
 @router.delete(_SNAPSHOT, **documented(status=202, query=_PROJECT))
 async def delete_storage_volume_snapshot(request: Request) -> Response:
     """Delete a snapshot."""
-    _check_custom(request, "deleted")
-    found, key, name = services(request), _key(request), request.path_params["snapshot"]
+    check_custom(request, "deleted")
+    found, key, name = services(request), key_of(request), request.path_params["snapshot"]
     snapshots = found.storage.volumes.snapshots
     snapshots.get(key, name)
 
@@ -285,7 +285,8 @@ def _project(request: Request) -> str:
     return services(request).projects.owner(project(request), Feature.VOLUMES)
 
 
-def _key(request: Request) -> VolumeKey:
+def key_of(request: Request) -> VolumeKey:
+    """The custom volume that the path names. Raises NotFoundError for a project that does not exist."""
     return VolumeKey(request.path_params["pool"], _project(request), request.path_params["volume"])
 
 
@@ -294,7 +295,8 @@ def _owner(request: Request, name: str | None) -> str | None:
     return services(request).projects.owner(name, Feature.VOLUMES) if name else None
 
 
-def _check_custom(request: Request, attempt: str) -> None:
+def check_custom(request: Request, attempt: str) -> None:
+    """Raises InvalidRequestError for a volume that is no custom one."""
     kind = request.path_params["type"]
     if kind != "custom":
         raise InvalidRequestError(f'Storage volumes of type "{kind:.100}" cannot be {attempt} with the storage API')
@@ -324,11 +326,35 @@ def _path(volume: Volume) -> str:
     return f"/1.0/storage-pools/{quote(volume.pool, safe='')}/volumes/{volume.kind}/{quote(volume.name, safe='')}"
 
 
+async def _import(request: Request, pool: str, owner: str) -> Response:
+    """Receive a backup, and have a volume made of it in the background."""
+    found, name = services(request), request.headers.get("x-lxd-name", "")
+    found.storage.pool(pool)
+    incoming = found.images.receive()
+    try:
+        files, _ = await uploads.receive(request, request.stream(), incoming)
+
+        async def run(progress: Progress) -> None:
+            try:
+                await found.storage.backups.restore(pool, owner, name, files)
+            finally:
+                incoming.discard()
+
+        resources = {"storage_volumes": [volume_path(VolumeKey(pool, owner, name))]} if name else {}
+        operation = found.operations.start(
+            "Restoring custom volume backup", run, resources=resources, cancellable=True, project=owner
+        )
+    except BaseException:
+        incoming.discard()
+        raise
+    return envelope.accepted(operation)
+
+
 async def _create(request: Request) -> Response:
     found, pool, owner = services(request), request.path_params["pool"], _project(request)
     volumes = found.storage.volumes
     if request.headers.get("content-type", "").startswith("application/octet-stream"):
-        raise UnsupportedError("Cannot import a volume: custom volumes are not packed into files")
+        return await _import(request, pool, owner)
     wanted = await body(request, schema.StorageVolumesPost)
     from_owner = _owner(request, wanted.source.project) if wanted.source else None
     source = schema.volume_source(wanted, pool, from_owner or owner)

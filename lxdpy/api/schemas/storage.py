@@ -6,10 +6,12 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lxdpy.api.schemas.times import ZERO, rfc3339
+from lxdpy.db.storage import VolumeBackupRecord
 from lxdpy.errors import InvalidRequestError, UnsupportedError
+from lxdpy.services import compression
+from lxdpy.services.storage import NewVolumeBackup, Settings, VolumeKey, VolumeSource
 from lxdpy.services.storage import Pool as PoolModel
 from lxdpy.services.storage import PoolResources as ResourcesModel
-from lxdpy.services.storage import Settings, VolumeKey, VolumeSource
 from lxdpy.services.storage import Volume as VolumeModel
 
 # LXD's clients may send null where LXD, being written in Go, reads nothing.
@@ -116,6 +118,32 @@ class StorageVolumeSnapshotsPost(_Lenient):
     name: str | None = Field(None, description="absent: the server picks one")
     description: _Text = ""
     expires_at: datetime | None = Field(None, description="absent: as the volume's `snapshots.expiry` says")
+
+
+class StorageVolumeBackupsPost(_Lenient):
+    """A new backup."""
+
+    name: str | None = Field(None, description="absent: the server picks one")
+    expires_at: datetime | None = Field(None, description="when it is deleted by itself; absent: never")
+    volume_only: bool | None = Field(None, description="without the snapshots")
+    optimized_storage: bool | None = None
+    compression_algorithm: str | None = Field(None, description="gzip, xz, bzip2, zstd, lzma, none; -LEVEL")
+
+
+class StorageVolumeBackupPost(_Lenient):
+    """Another name for a backup."""
+
+    name: str
+
+
+class StorageVolumeBackup(BaseModel):
+    """A backup of a volume."""
+
+    name: str
+    created_at: str
+    expires_at: str
+    volume_only: bool
+    optimized_storage: bool
 
 
 class StorageVolumeSnapshotPost(_Lenient):
@@ -260,6 +288,27 @@ def render_snapshot(volume: VolumeModel) -> dict[str, object]:
         "config": dict(volume.settings.config),
         "created_at": rfc3339(volume.created_at),
         "expires_at": rfc3339(volume.expires_at) if volume.expires_at else ZERO,
+    }
+
+
+def new_backup(body: StorageVolumeBackupsPost, key: VolumeKey, name: str) -> NewVolumeBackup:
+    """What a POST asks for. Raises InvalidRequestError, UnsupportedError."""
+    if body.optimized_storage:
+        raise UnsupportedError("Cannot make an optimized backup: the storage has no format of its own")
+    kind = compression.parse(body.compression_algorithm or "gzip")
+    if kind.name == "squashfs":
+        raise UnsupportedError('Cannot compress a backup by "squashfs": it is a tarball')
+    return NewVolumeBackup(key, name, expiry_of(body.expires_at) or 0.0, bool(body.volume_only), kind)
+
+
+def render_backup(backup: VolumeBackupRecord) -> dict[str, object]:
+    """A backup as clients read it."""
+    return {
+        "name": backup.name,
+        "created_at": rfc3339(backup.created_at),
+        "expires_at": rfc3339(backup.expires_at) if backup.expires_at else ZERO,
+        "volume_only": backup.volume_only,
+        "optimized_storage": False,
     }
 
 

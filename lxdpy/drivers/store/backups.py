@@ -62,6 +62,7 @@ class StoreBackups:
                     lowers=tuple((lower.kind, lower.path) for lower in lowers),
                     texts=part.texts,
                     templates=None if part.templates is None else str(part.templates),
+                    bare=part.bare,
                 )
             )
         return BackupPackRequest(
@@ -73,7 +74,7 @@ class StoreBackups:
             level=spec.compression.level,
         )
 
-    async def unpack(self, path: Path) -> UnpackedBackup:
+    async def unpack(self, path: Path, kind: str) -> UnpackedBackup:
         """See `Store.unpack_backup`."""
         directory = self._disk.new_layer()
         try:
@@ -81,6 +82,7 @@ class StoreBackups:
                 contents = await self._workers.unpack_backup(
                     BackupUnpackRequest(
                         path=str(path),
+                        kind=kind,
                         directory=str(directory),
                         max_bytes=self._limits.max_unpacked_bytes,
                         max_entries=self._limits.max_entries,

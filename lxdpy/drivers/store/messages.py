@@ -143,13 +143,15 @@ class BackupPart:
     """An instance, or a snapshot of it, in a backup."""
 
     name: str
-    """`container`, or `snapshots/NAME`."""
+    """`container`, or `snapshots/NAME`; `volume`, or `volume-snapshots/NAME`."""
     lowers: tuple[tuple[str, str], ...]
     """(kind, path) of layers, topmost first."""
     texts: tuple[tuple[str, str], ...]
     """Files beside the root file system: name and content."""
     templates: str | None
     """A directory."""
+    bare: bool
+    """A volume: files, and nothing beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class BackupPackRequest:
                 tuple((kind, path) for kind, path in part["lowers"]),
                 tuple((name, text) for name, text in part["texts"]),
                 part["templates"],
+                part["bare"],
             )
             for part in values["parts"]
         )
@@ -188,6 +191,8 @@ class BackupUnpackRequest:
     """Unpack a backup into DIRECTORY: see workers/layers/backup.py."""
 
     path: str
+    kind: str
+    """`container` or `volume`."""
     directory: str
     max_bytes: int
     max_entries: int

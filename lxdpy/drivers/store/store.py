@@ -420,9 +420,9 @@ class LayerStore:
         """See `Store.pack_backup`."""
         return await self._backups.pack(spec, progress)
 
-    async def unpack_backup(self, path: Path) -> UnpackedBackup:
+    async def unpack_backup(self, path: Path, *, volume: bool = False) -> UnpackedBackup:
         """See `Store.unpack_backup`."""
-        return await self._backups.unpack(path)
+        return await self._backups.unpack(path, "volume" if volume else "container")
 
     def discard_backup(self, backup: UnpackedBackup) -> None:
         """See `Store.discard_backup`."""

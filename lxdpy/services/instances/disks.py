@@ -56,7 +56,7 @@ def check(name: str, device: Mapping[str, str]) -> None:
     _check_keys(attempt, device, _KEYS)
     if not path:
         raise InvalidRequestError(f'{attempt}: Disk entry is missing the required "path" property')
-    if ".." in path.split("/") or len(path) > _MAX_PATH or not path.isprintable():
+    if ".." in path.split("/") or target_of(device) == ROOT or len(path) > _MAX_PATH or not path.isprintable():
         raise InvalidRequestError(f"{attempt}: Invalid path {path!r:.200}")
     source = device.get("source", "")
     if not source:

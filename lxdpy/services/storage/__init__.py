@@ -1,5 +1,6 @@
 """Storage: pools and custom volumes."""
 
+from lxdpy.services.storage.backups import NewVolumeBackup
 from lxdpy.services.storage.model import (
     DEFAULT_POOL,
     DIR,
@@ -21,6 +22,7 @@ __all__ = [
     "DIR",
     "OVERLAY",
     "Holding",
+    "NewVolumeBackup",
     "Pool",
     "PoolResources",
     "Settings",

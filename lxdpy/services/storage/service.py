@@ -10,11 +10,12 @@ from lxdpy.config import Config
 from lxdpy.db import storage as table
 from lxdpy.db.connection import Database
 from lxdpy.db.storage import PoolRecord
-from lxdpy.drivers.base import VolumeTrees
+from lxdpy.drivers.base import Store, VolumeTrees
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.services.events import Announce
 from lxdpy.services.projects import ProjectService
 from lxdpy.services.storage import settings
+from lxdpy.services.storage.backups import VolumeBackups
 from lxdpy.services.storage.directories import PoolDirectories
 from lxdpy.services.storage.model import DEFAULT_POOL, DIR, Holding, Pool, PoolResources, Settings, User
 from lxdpy.services.storage.shelf import Shelf
@@ -28,7 +29,13 @@ class StorageService:
     """Every pool of this host."""
 
     def __init__(
-        self, config: Config, database: Database, trees: VolumeTrees, projects: ProjectService, announce: Announce
+        self,
+        config: Config,
+        database: Database,
+        trees: VolumeTrees,
+        store: Store,
+        projects: ProjectService,
+        announce: Announce,
     ) -> None:
         self._database = database
         self._announce = announce
@@ -37,13 +44,18 @@ class StorageService:
         self._changing = asyncio.Lock()
         self._users: list[Callable[[], Iterable[User]]] = []
         self._holdings: list[Callable[[], Iterable[Holding]]] = []
-        self.volumes = VolumeService(Shelf(self, self._directories, trees), database, announce)
+        shelf = Shelf(self, self._directories, trees)
+        self.volumes = VolumeService(shelf, database, announce)
+        self.backups = VolumeBackups(shelf, self.volumes, store, database, announce, config.state_dir)
+        self.volumes.on_rename(self.backups.renamed)
+        self.volumes.on_delete(self.backups.forget)
         projects.add_user(self.volumes.paths_of)
 
     async def load(self) -> None:
         """Read the database, and sweep what a dead daemon left."""
         self._pools = {pool.name: pool for pool in await self._database.run(table.load_pools)}
         volumes, snapshots = await self.volumes.load()
+        await self.backups.load()
         pools = list(self._pools.values())
         for leftover in await asyncio.to_thread(self._directories.sweep, pools, volumes, snapshots):
             logger.info("Removing %s, left by an earlier daemon", leftover)
@@ -69,6 +81,7 @@ class StorageService:
 
     async def close(self) -> None:
         """Wait for what is being removed."""
+        await self.backups.close()
         await self.volumes.close()
 
     # ---- pools

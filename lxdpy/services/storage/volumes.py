@@ -7,9 +7,10 @@ as it is meanwhile; nobody waits for a copy but who asked for it.
 import dataclasses
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from lxdpy.db import storage as table
 from lxdpy.db.connection import Database
@@ -27,6 +28,17 @@ CUSTOM = "custom"
 _ID_OPTIONS = ("security.shifted", "security.unmapped")
 
 Rename = Callable[[VolumeKey, VolumeKey], Awaitable[None]]
+Forget = Callable[[VolumeKey], Awaitable[None]]
+
+
+class DescribedSnapshot(Protocol):
+    """What is known of a snapshot that is to be made of a tree."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> Settings: ...
 
 
 class VolumeService:
@@ -37,6 +49,7 @@ class VolumeService:
         self._database = database
         self._announce = announce
         self._renamers: list[Rename] = []
+        self._forgetters: list[Forget] = []
         self.snapshots = VolumeSnapshots(shelf, database, announce)
 
     async def load(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
@@ -61,6 +74,10 @@ class VolumeService:
     def on_rename(self, rename: Rename) -> None:
         """Have `rename(old, new)` called when a volume that nothing running uses has got another name."""
         self._renamers.append(rename)
+
+    def on_delete(self, forget: Forget) -> None:
+        """Have `forget(key)` called when a volume is deleted."""
+        self._forgetters.append(forget)
 
     # ---- reading
 
@@ -165,15 +182,21 @@ class VolumeService:
             origin = shelf.volume_place(entry.record)
         places = [(shelf.snapshot_place(old), shelf.snapshot_place(new)) for old, new in snapshots]
         places.append((origin, shelf.volume_place(record)))
+        await self._copy_all(record, [new for _, new in snapshots], places)
+
+    async def _copy_all(
+        self, record: VolumeRecord, snapshots: list[VolumeSnapshotRecord], places: list[tuple[Path, Path]]
+    ) -> None:
+        """Copy each of `places`, the old one to the new one, and write the rows of what they are."""
         made: list[Path] = []
         try:
-            for old_place, new_place in places:
-                await shelf.copy_tree(old_place, new_place)
-                made.append(new_place)
-            await uninterrupted(self._add(record, [new for _, new in snapshots]))
+            for old, new in places:
+                await self._shelf.copy_tree(old, new)
+                made.append(new)
+            await uninterrupted(self._add(record, snapshots))
         except BaseException:
-            if key not in shelf.entries:
-                shelf.remove_soon(*made)
+            if VolumeKey(record.pool, record.project, record.name) not in self._shelf.entries:
+                self._shelf.remove_soon(*made)
             raise
 
     def check_move(self, key: VolumeKey, source: VolumeSource) -> None:
@@ -186,6 +209,40 @@ class VolumeService:
         self.check_move(key, source)
         await self.copy(key, source, self.settings(source.key))
         await self.delete(source.key)
+
+    async def create_of(
+        self, key: VolumeKey, wanted: Settings, files: Path, snapshots: Sequence[tuple[Path, DescribedSnapshot]]
+    ) -> None:
+        """Make a volume, and snapshots of it, of trees that are copied: whole, or not there at all.
+
+        Raises what `copy` raises.
+        """
+        self._check_new(key, wanted)
+        record = _record(key, wanted)
+        now = time.time()
+        records = []
+        for number, (_, each) in enumerate(snapshots):
+            settings.check_name("Snapshot", each.name)
+            directory = new_directory(key.project, key.name, each.name)
+            records.append(
+                VolumeSnapshotRecord(
+                    key.pool,
+                    key.project,
+                    key.name,
+                    each.name,
+                    each.settings.description,
+                    each.settings.config,
+                    # In the order given, also for the next daemon.
+                    now + number / 1000,
+                    directory,
+                    0.0,
+                )
+            )
+        places = [(tree, self._shelf.snapshot_place(new)) for (tree, _), new in zip(snapshots, records, strict=True)]
+        places.append((files, self._shelf.volume_place(record)))
+        with self._shelf.reservation(key):
+            await self._copy_all(record, records, places)
+        self._announce("storage-volume-created", volume_path(key))
 
     async def _add(self, record: VolumeRecord, snapshots: list[VolumeSnapshotRecord]) -> None:
         def write(db: sqlite3.Connection) -> None:
@@ -259,6 +316,8 @@ class VolumeService:
         del self._shelf.entries[entry.key]
         places = [self._shelf.snapshot_place(snapshot) for snapshot in entry.snapshots.values()]
         self._shelf.remove_soon(self._shelf.volume_place(record), *places)
+        for forget in self._forgetters:
+            await forget(VolumeKey(record.pool, record.project, record.name))
 
     async def restore(self, key: VolumeKey, name: str) -> None:
         """Give a volume the files of one of its snapshots.

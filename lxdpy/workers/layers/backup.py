@@ -1,4 +1,5 @@
-"""Pack an instance and its snapshots into one file as LXD's `lxc export` does, and unpack such a file.
+"""Pack an instance and its snapshots into one file as LXD's `lxc export` does, and unpack such a file; and the same of
+a custom volume, as `lxc storage volume export` does.
 
     backup/index.yaml                                  what there is, and how it is configured
     backup/snapshots/NAME/...                          as below, oldest first
@@ -6,6 +7,10 @@
                      metadata.yaml  templates/NAME
                      oci.json                          how it runs, when it is an app: an OCI image config
                      rootfs/...
+
+    backup/index.yaml
+    backup/volume-snapshots/NAME/...                   of a volume: its files, right there
+    backup/volume/...
 
 Unpacked, in DIRECTORY:
 
@@ -22,7 +27,7 @@ from lxdpy.drivers.store.messages import BackupContents, BackupPackRequest, Back
 from lxdpy.errors import InvalidRequestError, LayerError, RegistryError, UnsupportedError
 from lxdpy.workers.layers.compress import Output
 from lxdpy.workers.layers.confine import confine
-from lxdpy.workers.layers.image import About, ArchiveFile, content_of, in_rootfs, parts_of
+from lxdpy.workers.layers.image import About, ArchiveFile, content_of, parts_of
 from lxdpy.workers.layers.pack import NO_LIMIT, Tar, read_templates
 from lxdpy.workers.layers.tar import DIRECTORY, HARDLINK, Entry, TarReader, show
 from lxdpy.workers.layers.tree import Tree
@@ -31,6 +36,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_INDEX_BYTES = 4 << 20
 _MAX_PARTS = 1000
 INSTANCE = "container"
+VOLUME = "volume"
 
 
 def pack_backup(request: BackupPackRequest, confined: Callable[[], None], progress: Callable[[int], None]) -> Packed:
@@ -50,11 +56,14 @@ def pack_backup(request: BackupPackRequest, confined: Callable[[], None], progre
     tar.text("backup/index.yaml", request.index.encode(), request.time)
     for part, root_fd, templates in parts:
         prefix = f"backup/{part.name}/"
+        if part.bare:
+            tar.tree(prefix, root_fd)
+            continue
         tar.directory(prefix, 0o100, request.time)
         for name, text in part.texts:
             tar.text(prefix + name, text.encode(), request.time)
         tar.templates(prefix, templates, request.time)
-        tar.tree(prefix, root_fd)
+        tar.tree(f"{prefix}rootfs/", root_fd)
     tar.end()
     return Packed(output.finish(), output.size)
 
@@ -66,7 +75,7 @@ def unpack_backup(request: BackupUnpackRequest, confined: Callable[[], None]) ->
     os.mkdir("parts", 0o700, dir_fd=directory_fd)
     confine(directory_fd, request.max_bytes)
     confined()
-    contents = _Contents(file.tar(), directory_fd)
+    contents = _Contents(file.tar(), directory_fd, request.kind)
     parts: dict[str, tuple[int, int]] = {}
     try:
         while (name := contents.next_part()) is not None:
@@ -78,8 +87,8 @@ def unpack_backup(request: BackupUnpackRequest, confined: Callable[[], None]) ->
         if isinstance(exc, UnsupportedError):
             raise
         raise LayerError(f"The file is no backup: {exc}") from exc
-    if not contents.has_index or INSTANCE not in parts:
-        raise LayerError("The file is no backup of a container: it has no index.yaml, or no root file system")
+    if not contents.has_index or request.kind not in parts:
+        raise LayerError(f"The file is no backup of a {request.kind}: it has no index.yaml, or no files")
     return BackupContents(tuple(parts), tuple(parts.values()))
 
 
@@ -108,8 +117,9 @@ def _unpack_part(request: BackupUnpackRequest, directory_fd: int, contents: _Con
 class _Contents:
     """The archive, one part after the other."""
 
-    def __init__(self, reader: TarReader, directory_fd: int) -> None:
+    def __init__(self, reader: TarReader, directory_fd: int, kind: str) -> None:
         self._reader = reader
+        self._kind = kind
         self._entries = iter(reader)
         self._directory_fd = directory_fd
         self._ahead: tuple[str, list[bytes], Entry] | None = None
@@ -124,8 +134,8 @@ class _Contents:
         return self._current or None
 
     def part(self, about: About) -> _Part:
-        """The entries of the current part's root file system."""
-        return _Part(self, about)
+        """The entries of the current part's root file system, or of a volume's files."""
+        return _Part(self, about, bare=self._kind == VOLUME)
 
     def entries(self) -> Iterator[tuple[list[bytes], Entry]]:
         """Every entry of the current part, with its path in there; its data is to be read before the next one."""
@@ -143,20 +153,26 @@ class _Contents:
     def _next(self) -> tuple[str, list[bytes], Entry] | None:
         for entry in self._entries:
             match parts_of(entry.path):
-                case [b"backup"] | [b"backup", b"snapshots"]:
+                case [b"backup"] | [b"backup", b"snapshots" | b"volume-snapshots"]:
                     continue
                 case [b"backup", b"index.yaml"]:
                     self._keep_index(entry)
-                case [b"backup", b"container", *rest]:
+                case [b"backup", b"container", *rest] if self._kind == INSTANCE:
                     return INSTANCE, rest, entry
-                case [b"backup", b"snapshots", name, *rest]:
+                case [b"backup", b"snapshots", name, *rest] if self._kind == INSTANCE:
                     return f"snapshots/{os.fsdecode(name)}", rest, entry
+                case [b"backup", b"volume", *rest] if self._kind == VOLUME:
+                    return VOLUME, rest, entry
+                case [b"backup", b"volume-snapshots", name, *rest] if self._kind == VOLUME:
+                    return f"volume-snapshots/{os.fsdecode(name)}", rest, entry
+                case [b"backup", b"volume.img" | b"volume-snapshots.img"]:
+                    raise UnsupportedError("The backup is of a block volume: only file systems are supported")
                 case [b"backup", b"virtual-machine", *_]:
                     raise UnsupportedError("The backup is of a virtual machine: only containers are supported")
                 case [b"backup", name, *_] if name.endswith(b".bin"):
                     raise UnsupportedError("The backup is in a storage driver's own format: export it without that")
                 case _:
-                    raise LayerError(f"The file is no backup of a container: it has {show(entry.path)}")
+                    raise LayerError(f"The file is no backup of a {self._kind}: it has {show(entry.path)}")
         return None
 
     def _keep_index(self, entry: Entry) -> None:
@@ -172,33 +188,33 @@ class _Contents:
 class _Part:
     """Entries of a root file system, as `Tree` wants them: with the root at the top."""
 
-    def __init__(self, contents: _Contents, about: About) -> None:
+    def __init__(self, contents: _Contents, about: About, *, bare: bool) -> None:
         self._contents = contents
         self._about = about
+        self._below = [] if bare else [b"rootfs"]
 
     def __iter__(self) -> Iterator[Entry]:
         for parts, entry in self._contents.entries():
-            if parts[:1] != [b"rootfs"]:
+            depth = len(self._below)
+            if parts[:depth] != self._below:
                 # Not what LXD writes there for itself.
                 if parts and parts != [b"backup.yaml"]:
                     self._about.take(entry, parts, self._contents.reader)
                 continue
-            if len(parts) == 1 and entry.kind != DIRECTORY:
+            if len(parts) == depth and entry.kind != DIRECTORY:
                 raise LayerError("The file is no backup: a rootfs is no directory")
             if entry.kind == HARDLINK:
-                entry.link = self._target(entry)
-            entry.path = b"/".join(parts[1:])
+                entry.link = self._target(entry, len(parts_of(entry.path)) - len(parts) + depth)
+            entry.path = b"/".join(parts[depth:])
             yield entry
 
     def pieces(self) -> Iterator[memoryview]:
         """The rest of the current entry's data."""
         return self._contents.reader.pieces()
 
-    def _target(self, entry: Entry) -> bytes:
-        """Where a hardlink leads, which is in the same root file system."""
+    def _target(self, entry: Entry, depth: int) -> bytes:
+        """Where a hardlink leads, which is in the same tree, whose own name in the archive has `depth` parts."""
         here, there = parts_of(entry.path), parts_of(entry.link)
-        depth = here.index(b"rootfs")
-        target = in_rootfs(b"/".join(there[depth:])) if there[:depth] == here[:depth] else None
-        if target is None:
+        if there[:depth] != here[:depth] or len(there) == depth:
             raise LayerError(f"Cannot unpack {show(entry.path)}: it links to {show(entry.link)}")
-        return target
+        return b"/".join(there[depth:])

@@ -83,7 +83,7 @@ class Tar:
         self.templates("", templates, request.time)
         if request.config is not None:
             self.text("oci.json", request.config.encode(), request.time)
-        self.tree("", root_fd)
+        self.tree("rootfs/", root_fd)
         self.end()
 
     def templates(self, prefix: str, templates: Sequence[tuple[str, bytes]], mtime: int) -> None:
@@ -108,9 +108,9 @@ class Tar:
         self._header(info, [])
         self._put(content + bytes(-len(content) % _BLOCK))
 
-    def tree(self, prefix: str, root_fd: int) -> None:
-        """A root file system, as PREFIXrootfs: each directory, what is in it, and then the directories in it."""
-        top = os.fsencode(f"{prefix}rootfs/")
+    def tree(self, place: str, root_fd: int) -> None:
+        """A tree, as PLACE (which ends with a slash): each directory, what is in it, and then the directories in it."""
+        top = os.fsencode(place)
         # Of another tree, whose numbers may be the same.
         self._links.clear()
         pending = [b""]

@@ -79,7 +79,7 @@ async def build(
     images = ImageService(config, database, store, registry, servers, server_config, announce)
     renderer = FakeRenderer()
     trees = FakeTrees()
-    storage = StorageService(config, database, trees, projects, announce)
+    storage = StorageService(config, database, trees, store, projects, announce)
     instances = InstanceService(
         config,
         database,

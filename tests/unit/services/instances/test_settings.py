@@ -106,6 +106,7 @@ def test_good_devices() -> None:
         ({"type": "disk", "source": "/data", "path": "/data", "pool": "default"}, InvalidRequestError, "volumes"),
         ({"type": "disk", "source": "tmpfs:", "path": "/data"}, UnsupportedError, "tmpfs"),
         ({"type": "disk", "source": "/data", "path": "/a/../../b"}, InvalidRequestError, "Invalid path"),
+        ({"type": "disk", "source": "/data", "path": "//."}, InvalidRequestError, "Invalid path"),
         ({"type": "disk", "source": "/data", "path": "/data", "readonly": "maybe"}, InvalidRequestError, "readonly"),
         ({"type": "disk", "source": "/data", "path": "/data", "bogus": "1"}, InvalidRequestError, "bogus"),
         ({"type": "disk", "source": "/data", "path": "/data", "propagation": "rshared"}, UnsupportedError, "rshared"),
