@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -66,6 +67,24 @@ def test_what_serves_outlives_the_daemon_and_is_started_again(lxc: Lxc, daemon: 
     assert SUBNET in lxc.ok("exec", "live", "--", "nslookup", "live.lxd")
 
 
+def test_what_can_not_be_served_costs_apps_nothing_but_names(lxc: Lxc, daemon: Daemon, network: str) -> None:
+    os.kill(_dnsmasq(daemon, network), signal.SIGKILL)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        _until(lambda: _binds(taken, (f"{SUBNET}.1", 53)), pause_s=0.01)
+        lxc.ok("launch", "example", "mute", "--network", network)
+        assert f"{SUBNET}." in lxc.ok("exec", "mute", "--", "ip", "address", "show", "eth0")
+        assert f"nameserver {SUBNET}.1" not in lxc.ok("exec", "mute", "--", "cat", "/etc/resolv.conf")
+        assert "Address already in use" in daemon.log.read_text()
+        assert "Address already in use" in lxc.fails("network", "set", network, "dns.domain=other")
+        assert "dns.domain" not in lxc.yaml("network", "show", network)["config"]
+    # It is tried again without being asked for.
+    _until(lambda: _dnsmasq(daemon, network) != 0)
+    os.kill(_dnsmasq(daemon, network), signal.SIGKILL)
+    lxc.ok("delete", "--force", "mute")
+    lxc.ok("network", "delete", network)
+    assert not (daemon.state_dir / "networks" / network).exists()
+
+
 def test_what_is_of_no_network_is_stopped(lxc: Lxc, daemon: Daemon, network: str) -> None:
     """As when the daemon was killed while it deleted a network, and its database is an older one."""
     daemon.stop()
@@ -117,8 +136,16 @@ def _sh(command: str) -> str:
     return subprocess.run(["sh", "-ec", command], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+def _binds(sock: socket.socket, address: tuple[str, int]) -> bool:
+    try:
+        sock.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 20, pause_s: float = 0.1) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(pause_s)

@@ -13,7 +13,6 @@ container can make it say.
 import asyncio
 import contextlib
 import ipaddress
-import itertools
 import logging
 import os
 import pwd
@@ -22,9 +21,10 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lxdpy.drivers.base import ServedHost, ServedNetwork
 from lxdpy.drivers.network import dhcp_release, dnsmasq_conf
@@ -49,7 +49,6 @@ class _Served:
     link_index: int
     hosts: Hosts
     process: ProcessEnd
-    watcher: asyncio.Task[None] | None = None
     reload: asyncio.TimerHandle | None = None
 
 
@@ -59,6 +58,8 @@ class Dnsmasq:
     def __init__(self, state_dir: Path) -> None:
         self._root = state_dir / "networks"
         self._served: dict[str, _Served] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        """Of what is served, and of what has ended and can't be started again yet."""
         self._lock = asyncio.Lock()
 
     async def serve(self, network: ServedNetwork, hosts: Hosts) -> None:
@@ -72,15 +73,8 @@ class Dnsmasq:
             and served.link_index == _link_index(name)
         ):
             return
-        async with self._lock:
-            self._forget(name)
-            try:
-                pidfd, index = await asyncio.to_thread(self._start, network, list(hosts()))
-            except OSError as exc:
-                raise WorkerError(f'Cannot serve network "{name}": {exc}') from exc
-            served = _Served(network, index, hosts, ProcessEnd(pidfd))
-            self._served[name] = served
-            served.watcher = asyncio.create_task(self._watch(served), name=f"watch dnsmasq of {name}")
+        # To its end, whoever stops waiting: what runs and what is known of it must not part.
+        await asyncio.shield(asyncio.create_task(self._begin(network, hosts, 0)))
 
     async def add(self, network: str, host: ServedHost) -> None:
         """Serve one more host. Raises WorkerError."""
@@ -129,7 +123,7 @@ class Dnsmasq:
 
     async def close(self) -> None:
         """Look no more after the processes."""
-        for name in list(self._served):
+        for name in self._served.keys() | self._watchers.keys():
             self._forget(name)
 
     # ---- in threads
@@ -194,28 +188,45 @@ class Dnsmasq:
         return self._root / name
 
     def _forget(self, name: str) -> None:
+        watcher = self._watchers.pop(name, None)
+        if watcher is not None and watcher is not asyncio.current_task():
+            watcher.cancel()
         served = self._served.pop(name, None)
-        if served is None:
-            return
-        if served.watcher is not None and served.watcher is not asyncio.current_task():
-            served.watcher.cancel()
-        if served.reload is not None:
-            served.reload.cancel()
-        served.process.close()
+        if served is not None:
+            if served.reload is not None:
+                served.reload.cancel()
+            served.process.close()
+
+    async def _begin(self, network: ServedNetwork, hosts: Hosts, attempt: int) -> None:
+        """Serve as wanted; when that fails it is tried again, after ever longer pauses. Raises WorkerError."""
+        name = network.bridge.name
+        async with self._lock:
+            self._forget(name)
+            try:
+                pidfd, index = await asyncio.to_thread(self._start, network, list(hosts()))
+            except (OSError, WorkerError) as exc:
+                self._look_after(name, self._again(network, hosts, attempt))
+                if isinstance(exc, WorkerError):
+                    raise
+                raise WorkerError(f'Cannot serve network "{name}": {exc}') from exc
+            served = self._served[name] = _Served(network, index, hosts, ProcessEnd(pidfd))
+            self._look_after(name, self._watch(served))
+
+    def _look_after(self, name: str, job: Coroutine[Any, Any, None]) -> None:
+        self._watchers[name] = asyncio.create_task(job, name=f"look after dnsmasq of {name}")
 
     async def _watch(self, served: _Served) -> None:
         """Start a process again that has ended by itself."""
-        name = served.network.bridge.name
         await served.process.wait()
-        logger.warning("dnsmasq of network %s has ended", name)
-        for attempt in itertools.count():
-            await asyncio.sleep(min(2.0**attempt, _MAX_PAUSE_S))
-            try:
-                await self.serve(served.network, served.hosts)
-            except WorkerError as exc:
-                logger.error("%s", exc)
-            else:
-                return
+        logger.warning("dnsmasq of network %s has ended", served.network.bridge.name)
+        await self._again(served.network, served.hosts, 0)
+
+    async def _again(self, network: ServedNetwork, hosts: Hosts, attempt: int) -> None:
+        await asyncio.sleep(min(2.0**attempt, _MAX_PAUSE_S))
+        try:
+            await self._begin(network, hosts, attempt + 1)
+        except WorkerError as exc:
+            logger.error("%s", exc)
 
     def _reload_soon(self, served: _Served) -> None:
         """Have hosts read again, once for all that go at about the same time."""
