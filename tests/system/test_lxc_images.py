@@ -245,6 +245,9 @@ def test_forms_and_bodies_that_are_wrong(daemon: Daemon, files: Path) -> None:
     assert "expected" in post(400, files={"metadata": meta, "rootfs": rootfs, "more": b"x"})
     assert "boundary" in post(400, content=b"x", headers={"Content-Type": "multipart/form-data"})
     post(400, content=b"no form", headers={"Content-Type": "multipart/form-data; boundary=abc"})
+    assert "import the file" in post(501, json={"source": {"type": "url", "url": "https://x.example/image"}})
+    assert "source type" in post(400, json={"source": {"type": "wrong"}})
+    assert "nope" in post(404, content=b"x", headers={"X-LXD-profiles": "profile=nope"})
     # Nobody says what it is: it is a file unless it begins as JSON.
     assert "Invalid request body" in post(400, content=b"{}")
     answer = daemon.http.post("/1.0/images", content=b"no image", headers={"X-LXD-fingerprint": "ab"})

@@ -13,7 +13,7 @@ from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import images as schema
 from lxdpy.api.schemas.instances import image_source
 from lxdpy.db.images import AliasRecord, ImageRecord
-from lxdpy.errors import InvalidRequestError
+from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.progress import Progress
 from lxdpy.project import in_project, instance_url, qualify
 from lxdpy.services.images import ImageSettings
@@ -46,6 +46,8 @@ async def post_images(request: Request) -> Response:
     asked = await read_body(stream, schema.ImagesPost)
     if asked.source.type in _INSTANCES:
         return _publish(request, asked)
+    if asked.source.type == "url":
+        raise UnsupportedError("Cannot fetch an image from a URL: fetch it, and import the file")
     if asked.source.type != "image":
         raise InvalidRequestError(
             f'Invalid source type "{asked.source.type:.100}" of an image: it may be "image", "instance", "snapshot"'
@@ -109,6 +111,8 @@ async def _import(request: Request, stream: AsyncIterator[bytes]) -> Response:
         files, filename = await uploads.receive(request, stream, incoming)
         if filename:
             details = dataclasses.replace(details, filename=filename)
+        for profile in details.profiles:
+            found.profiles.get(project(request), profile)
 
         async def run(progress: Progress) -> Mapping[str, object]:
             # Clients read these even when the import fails: which image it was that is here already.
