@@ -44,7 +44,12 @@ class ImageUpkeep:
             if found.fingerprint == image.fingerprint:
                 return False
             logger.info("Image %s of %s is now %s", image.fingerprint[:12], source.name, found.fingerprint[:12])
-            wanted = ImageDetails(cached=image.cached, auto_update=image.auto_update, profiles=image.profiles)
+            wanted = ImageDetails(
+                cached=image.cached,
+                auto_update=image.auto_update,
+                profiles=image.profiles,
+                project=image.projects[0],
+            )
             new = await self._images.fetch(found, wanted, progress)
             await self._images.supersede(image.fingerprint, new.fingerprint)
             return True

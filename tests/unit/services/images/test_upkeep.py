@@ -12,6 +12,7 @@ from lxdpy.drivers.base import RemoteImage
 from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, RegistryError, UnsupportedError
 from lxdpy.progress import LayerProgress, NoProgress
 from lxdpy.services.images import ImageDetails, ImageSource
+from lxdpy.services.projects import ProjectSettings
 from tests.fakes.drivers import image_documents
 from tests.unit.services.conftest import Host
 
@@ -258,6 +259,25 @@ def test_a_newer_image_takes_the_place_of_the_old_one(play: Play) -> None:
         assert {alias.fingerprint for alias in host.images.aliases.all()} == {new.fingerprint}
 
     play(scenario, second)
+
+
+@pytest.mark.parametrize("registry", [False, True])
+def test_a_newer_image_is_in_the_projects_of_the_old_one_alone(play: Play, registry: bool) -> None:
+    async def scenario(host: Host) -> None:
+        await host.projects.create("other", ProjectSettings())
+        source = ImageSource(alias="alpine:3.20", protocol="oci") if registry else ALPINE
+        for version in ("1", "2"):
+            host.registry.images["docker.io/library/alpine:3.20"] = image_documents((version.encode(),))
+            publish(host, version)
+            if version == "1":
+                old = await copy(host, source, auto_update=True, project="other", aliases={"mine": ""})
+        assert old.projects == ("other",)
+        assert await host.upkeep.refresh(old.fingerprint, NoProgress())
+        (new,) = host.images.all()
+        assert new.projects == ("other",)
+        assert {alias.project for alias in host.images.aliases.of(new.fingerprint, None)} == {"other"}
+
+    play(scenario)
 
 
 def test_a_moved_tag_of_a_registry(play: Play) -> None:
