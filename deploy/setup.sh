@@ -19,7 +19,7 @@ python=/usr/bin/python3
 run_packages="dnsmasq-base liblxc-common python3-lxc python3-nftables python3-venv ca-certificates squashfs-tools-ng"
 demo_packages="busybox-static docker-registry iproute2 openssl"
 # lxc: the probe's tests compare with lxc-start and lxc-info, which python3-lxc does not bring.
-test_packages="curl iptables jq lxc mmdebstrap nftables shellcheck skopeo"
+test_packages="curl debian-archive-keyring iptables jq lxc mmdebstrap nftables shellcheck skopeo"
 # Tests that drive these clients skip where a release does not have them.
 test_wanted="lxd-client umoci"
 

@@ -1,8 +1,8 @@
 """What this machine can do, and in which order the tests run.
 
-A test marked `root`, `lxc`, `overlay`, `network`, `registry` or `lxd_client` is skipped, with the reason, where the
-ability is missing. Named in LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a failure
-instead: tests/run.sh sets it, so that nothing is skipped in silence.
+A test marked `root`, `lxc`, `overlay`, `network`, `registry`, `lxd_client` or `debian` is skipped, with the reason,
+where the ability is missing. Named in LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a
+failure instead: tests/run.sh sets it, so that nothing is skipped in silence.
 """
 
 import os
@@ -79,6 +79,10 @@ def _lxd_client() -> str | None:
     return _fails("lxc", "--version")
 
 
+def _debian() -> str | None:
+    return None if shutil.which("mmdebstrap") else "mmdebstrap is not installed"
+
+
 def _fails(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -94,6 +98,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "network": _network,
     "registry": _registry,
     "lxd_client": _lxd_client,
+    "debian": _debian,
 }
 
 

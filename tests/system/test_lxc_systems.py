@@ -152,6 +152,34 @@ def test_copies_and_names(lxc: Lxc) -> None:
     assert lxc.ok("config", "get", "s4", "volatile.apply_template") == "\n"
 
 
+def test_published_system(lxc: Lxc) -> None:
+    lxc.ok("launch", "busybox", "s2")
+    until(lambda: boots(lxc, "s2") == ["start"], "it boots")
+    lxc.ok("exec", "s2", "--", "/bin/sh", "-c", "echo mine >/etc/mine")
+    lxc.ok("stop", "s2")
+    lxc.ok("publish", "s2", "--alias", "mine")
+    lxc.ok("launch", "mine", "s3")
+    until(lambda: boots(lxc, "s3") == ["start", "stop", "start"], "it boots")
+    assert text(lxc, "s3", "/etc/hostname") == "s3\n"
+    assert text(lxc, "s3", "/etc/mine") == "mine\n"
+    lxc.ok("delete", "-f", "s3")
+    lxc.ok("image", "delete", "mine")
+
+
+def test_system_in_a_project(lxc: Lxc) -> None:
+    lxc.ok("project", "create", "p1", "--config", "features.images=false", "--config", "features.profiles=false")
+    lxc.ok("launch", "busybox", "s2", "--project", "p1")
+    until(lambda: lxc.run("exec", "s2", "--project", "p1", "--", "/bin/cat", "/var/boots").stdout != b"", "it boots")
+    assert lxc.ok("exec", "s2", "--project", "p1", "--", "/bin/hostname") == "s2\n"
+    assert lxc.ok("exec", "s2", "--project", "p1", "--", "/bin/cat", "/etc/hostname") == "s2\n"
+    assert "hosts.tpl" in lxc.ok("config", "template", "list", "s2", "--project", "p1")
+    lxc.run("exec", "s2", "--project", "p1", "--", "/sbin/reboot")
+    two = b"start\nstop\nstart\n"
+    until(lambda: lxc.run("exec", "s2", "--project", "p1", "--", "/bin/cat", "/var/boots").stdout == two, "it reboots")
+    lxc.ok("delete", "--force", "s2", "--project", "p1")
+    lxc.ok("project", "delete", "p1")
+
+
 def test_metadata_by_requests(lxc: Lxc, daemon: Daemon) -> None:
     lxc.ok("init", "busybox", "s2")
     path = "/1.0/instances/s2/metadata"
@@ -213,6 +241,7 @@ def debian(lxc: Lxc, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 # The image is made here, unless it was before.
+@pytest.mark.debian
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("privileged", ["false", "true"])
 def test_systemd(lxc: Lxc, debian: str, privileged: str) -> None:
