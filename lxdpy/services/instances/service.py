@@ -152,6 +152,8 @@ class InstanceService:
             self._spawn(asyncio.to_thread(self._directories.remove, leftover))
         await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
         await self.backups.load()
+        # What an earlier daemon no longer came to: the layers of what it had deleted.
+        self._spawn(self._images.collect())
         self._spawn(self.snapshots.keep_time())
         self._spawn(self.backups.keep_time())
 

@@ -180,6 +180,23 @@ def test_the_next_daemon_finishes_what_was_committed(play: Play) -> None:
     play(first, second)
 
 
+def test_the_next_daemon_collects_what_was_deleted(play: Play) -> None:
+    async def first(host: Host) -> None:
+        await create(host, start=False)
+        (upper(host, "web") / "data").write_text("one")
+        await host.instances.snapshots.create("web")
+        # As if killed right after.
+        await host.database.run(lambda db: table.delete(db, "web"))
+        assert [layer for layer in host.store.layers if layer.startswith("s-")]
+
+    async def second(host: Host) -> None:
+        await eventually(lambda: not [layer for layer in host.store.layers if layer.startswith("s-")])
+        # Those of the image stay.
+        assert host.store.layers
+
+    play(first, second)
+
+
 def test_the_next_daemon_thaws_what_this_one_froze(play: Play) -> None:
     async def first(host: Host) -> None:
         container = await create(host)
