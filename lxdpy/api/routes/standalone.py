@@ -1,5 +1,5 @@
 """What LXD's clients ask of every server, and a single host that is reached by its unix socket has none of: other
-members of a cluster, clients with certificates, warnings."""
+members of a cluster, virtual machines, clients with certificates, warnings."""
 
 from typing import Any
 
@@ -19,6 +19,12 @@ _LIST = {"recursion": "1: objects"}
 async def get_cluster(request: Request) -> Response:
     """This host is not clustered."""
     return envelope.sync({"server_name": "", "enabled": False, "member_config": []})
+
+
+@router.get("/1.0/virtual-machines", **documented(list[str] | list[dict[str, Any]], query=_LIST))
+async def get_virtual_machines(request: Request) -> Response:
+    """All instances are containers."""
+    return envelope.sync([])
 
 
 @router.get("/1.0/certificates", **documented(list[str] | list[dict[str, Any]], query=_LIST))

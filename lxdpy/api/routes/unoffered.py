@@ -51,6 +51,9 @@ UNOFFERED = {
         "GET,POST /1.0/storage-pools/{pool}/buckets/{bucket}/keys",
         "GET,PUT,DELETE /1.0/storage-pools/{pool}/buckets/{bucket}/keys/{key}",
     ),
+    "instances are containers": ("POST /1.0/virtual-machines",),
+    "the numbers are in the instances' states": ("GET /1.0/metrics",),
+    "no other server can reach this one": ("POST /1.0/images/{fingerprint}/secret",),
     "files are read and written one by one at /1.0/instances/NAME/files": ("GET /1.0/instances/{name}/sftp",),
 }
 """Why, and what: METHODS PATH."""
@@ -58,9 +61,9 @@ UNOFFERED = {
 router = Router()
 
 
-def _refuse(what: str, why: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def _refuse(why: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def refuse(request: Request) -> Response:
-        raise UnsupportedError(f"Cannot {request.method} {what}: not offered: {why}")
+        raise UnsupportedError(f"Cannot {request.method} {request.url.path}: not offered: {why}")
 
     return refuse
 
@@ -68,6 +71,4 @@ def _refuse(what: str, why: str) -> Callable[[Request], Coroutine[Any, Any, Resp
 for _why, _routes in UNOFFERED.items():
     for _methods, _path in (route.split() for route in _routes):
         for _method in _methods.split(","):
-            router.add_api_route(
-                _path, _refuse(_path, _why), methods=[_method], response_model=None, include_in_schema=False
-            )
+            router.add_api_route(_path, _refuse(_why), methods=[_method], response_model=None, include_in_schema=False)
