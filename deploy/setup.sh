@@ -122,6 +122,9 @@ install_wanted $wanted_packages
 [ -x "$python" ] || fail "$python is missing"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than 3.11"
 [ "$mode" = packages ] || make_venv "$extras"
+case $mode in
+test | bench) sh "$root/tests/clients.sh" ;;
+esac
 if [ "$mode" = bench ]; then
     sh "$root/bench/setup.sh"
 fi

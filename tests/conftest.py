@@ -1,8 +1,8 @@
 """What this machine can do, and in which order the tests run.
 
-A test marked `root`, `lxc`, `overlay`, `network`, `registry`, `lxd_client` or `debian` is skipped, with the reason,
-where the ability is missing. Named in LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a
-failure instead: tests/run.sh sets it, so that nothing is skipped in silence.
+A test marked by an ability (`_PROBES` has them all) is skipped, with the reason, where the ability is missing. Named in
+LXDPY_REQUIRE (`LXDPY_REQUIRE=lxc,overlay`, or `all`) a missing ability is a failure instead: tests/run.sh sets it, so
+that nothing is skipped in silence.
 """
 
 import os
@@ -23,6 +23,7 @@ from lxdpy.linux.cgroup import cgroup_mounts
 
 _ORDER = ("unit", "contract", "integration", "system")
 _TESTS = Path(__file__).parent
+_CLIENTS = _TESTS.parent / ".cache/clients"
 
 
 def _root() -> str | None:
@@ -83,6 +84,10 @@ def _debian() -> str | None:
     return None if shutil.which("mmdebstrap") else "mmdebstrap is not installed"
 
 
+def _clients() -> str | None:
+    return None if (_CLIENTS / "stamp").exists() else f"pylxd and Ansible are not in {_CLIENTS} (tests/clients.sh)"
+
+
 def _fails(*command: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -98,6 +103,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "network": _network,
     "registry": _registry,
     "lxd_client": _lxd_client,
+    "clients": _clients,
     "debian": _debian,
 }
 

@@ -21,6 +21,9 @@ SLOT = int(os.environ.get("LXDPY_TEST_SLOT", "1"))
 BRIDGE = f"lxdpyt{SLOT}"
 GATEWAY = f"10.{200 + SLOT}.0.1"
 
+CLIENTS = Path(__file__).parents[2] / ".cache/clients"
+"""What tests/clients.sh has put there."""
+
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 60.0
 _SETTLE_S = 10.0

@@ -369,11 +369,6 @@ class InstanceService:
         wanted = new.settings
         is_system = image.config_digest is None
         settings.check_config(wanted.config, system=is_system)
-        if wanted.architecture not in ("", image.architecture):
-            raise InvalidRequestError(
-                f'Cannot make instance "{plain_name(new.name)}" of architecture {wanted.architecture:.50}: '
-                f"image {image.fingerprint[:12]} is of {image.architecture}"
-            )
         volatile = {
             **({"volatile.base_image": image.fingerprint} if image.fingerprint else {}),
             POWER: "STOPPED",
