@@ -1,4 +1,4 @@
-"""Network interfaces as the kernel lists them, turned into the types of base.py."""
+"""Network interfaces as the kernel lists them, turned into the types of drivers.base."""
 
 import errno
 import socket

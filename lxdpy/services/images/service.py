@@ -1,7 +1,7 @@
-"""Images on this host: found, pulled, named, deleted.
+"""Images on this host: found, pulled, imported, changed, deleted.
 
-A record in the database makes an image; layers and blobs that no record, no instance and no running job refers to are
-garbage, so there are no counters that could go wrong.
+A record in the database makes an image: it comes last when one is made, and goes first when one is deleted. records.py
+has what the records hold, garbage.py what becomes of layers and blobs that no record refers to any more.
 """
 
 import asyncio
@@ -9,11 +9,8 @@ import dataclasses
 import logging
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -23,7 +20,6 @@ from lxdpy.db.connection import Database
 from lxdpy.db.images import AliasRecord, ImageKind, ImageRecord
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import (
-    Collected,
     ImageFiles,
     ImageServers,
     Incoming,
@@ -33,23 +29,22 @@ from lxdpy.drivers.base import (
     ResolvedImage,
     Store,
     StoredLayer,
-    image_layer_id,
 )
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
-from lxdpy.oci.descriptor import Descriptor
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
-from lxdpy.oci.manifest import Manifest
 from lxdpy.oci.platform import Platform
 from lxdpy.oci.reference import Reference
-from lxdpy.progress import NoProgress, Progress
+from lxdpy.progress import Progress
 from lxdpy.project import DEFAULT, in_project
-from lxdpy.services import architectures
 from lxdpy.services.events import Announce
+from lxdpy.services.images import records
 from lxdpy.services.images.aliases import Aliases
 from lxdpy.services.images.aliases import path as alias_path
 from lxdpy.services.images.ancestry import AncestryEntry, ancestry
+from lxdpy.services.images.documents import Documents
 from lxdpy.services.images.export import ExportedFile, export
+from lxdpy.services.images.garbage import Garbage
 from lxdpy.services.images.import_ import (
     ImageDetails,
     ImageSettings,
@@ -60,17 +55,13 @@ from lxdpy.services.images.import_ import (
     record,
 )
 from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
+from lxdpy.services.images.rebuild import rebuild
 from lxdpy.services.images.remote import RemoteImages
 from lxdpy.services.images.source import ImageSource
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
-
-_CACHED_CONFIGS = 256
-
-Uses = tuple[Sequence[str], Sequence[Digest]]
-"""Layer ids and blobs that something stands on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +106,11 @@ class ImageService:
         self._platform = Platform.host()
         self._lazy = LazyImages(self._resolve, config.images.default_registry)
         self._remote = RemoteImages(store, servers, server_config)
+        self._documents = Documents(store)
+        self.garbage = Garbage(store)
+        self.garbage.add_referrer(lambda: [(image.layers, image.blobs) for image in self._images.values()])
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._images: dict[str, ImageRecord] = {}
-        self._configs: dict[Digest, ImageConfig] = {}
-        self._pinned_layers: Counter[str] = Counter()
-        self._pinned_blobs: Counter[Digest] = Counter()
-        self._referrers: list[Callable[[], Iterable[Uses]]] = []
         self._changing = asyncio.Lock()
         """Held while images or aliases change, so that memory and database agree."""
         self.aliases = Aliases(database, config.images.default_registry, announce, self._changing, self._name_blobs)
@@ -130,10 +120,6 @@ class ImageService:
         images, aliases = await self._database.run(lambda db: (table.load(db), table.load_aliases(db)))
         self._images = {image.fingerprint: image for image in images}
         self.aliases.put(aliases)
-
-    def add_referrer(self, uses: Callable[[], Iterable[Uses]]) -> None:
-        """Let `uses()` tell what else keeps layers and blobs alive."""
-        self._referrers.append(uses)
 
     # ---- reading
 
@@ -166,7 +152,8 @@ class ImageService:
             return self.get(name, project)
         except NotFoundError as exc:
             if resolved := self._lazy.get(name):
-                return dataclasses.replace(self._record(resolved, ()), uploaded_at=0.0)
+                known = self._images.get(resolved.manifest_digest.hex)
+                return dataclasses.replace(records.pulled(resolved, (), known, DEFAULT), uploaded_at=0.0)
             raise self._lazy.failure(name) or _hinted(name, exc) from None
 
     def has(self, fingerprint: str) -> bool:
@@ -194,18 +181,14 @@ class ImageService:
 
     def config(self, config_digest: Digest) -> ImageConfig:
         """An image's configuration. Raises NotFoundError when its blob is gone."""
-        if config_digest not in self._configs:
-            if len(self._configs) >= _CACHED_CONFIGS:
-                self._configs.clear()
-            self._configs[config_digest] = ImageConfig.parse(self._document(config_digest))
-        return self._configs[config_digest]
+        return self._documents.config(config_digest)
 
     def ancestry(self, fingerprint: str) -> list[AncestryEntry]:
         """The image's layers, newest first. Raises NotFoundError."""
         image = self.get(fingerprint)
         if image.config_digest is None or image.kind is not ImageKind.OCI:
             raise InvalidRequestError(f'Image "{image.fingerprint[:12]}" has no ancestry: it is no OCI image')
-        manifest = Manifest.parse(self._document(image.manifest_digest), None)
+        manifest = self._documents.manifest(image.manifest_digest)
         layers = [self._store.layer(layer_id) for layer_id in image.layers]
         return ancestry(manifest, self.config(image.config_digest), layers)
 
@@ -216,24 +199,7 @@ class ImageService:
 
     def nothing(self) -> FoundImage:
         """The image of an instance that is made of none."""
-        return FoundImage(
-            ImageRecord(
-                fingerprint="",
-                config_digest=None,
-                index_digest=None,
-                reference="",
-                server="",
-                architecture=architectures.of_host()[0],
-                size=0,
-                created_at=0.0,
-                uploaded_at=0.0,
-                last_used_at=0.0,
-                properties={},
-                layers=(),
-                blobs=(),
-            ),
-            None,
-        )
+        return FoundImage(records.of_nothing(), None)
 
     # ---- finding and pulling
 
@@ -264,7 +230,7 @@ class ImageService:
         except NotFoundError as exc:
             if source.fingerprint:
                 known = self._images.get(source.fingerprint)
-                if known is not None and _names(known):
+                if known is not None and records.names_of_pull(known):
                     # Another project's, from a registry: clients find it there by a remote that knows no projects.
                     return FoundImage(known, None)
                 resolved = self._lazy.get(source.fingerprint)
@@ -292,7 +258,7 @@ class ImageService:
         """Ask the registry, and see that its image can be had."""
         await self._store.wake()
         resolved = await self._registry.resolve(reference, self._platform, cached=self._store.read_blob)
-        self._check(resolved)
+        records.check_pull(resolved, self._config.images.max_layers)
         return resolved
 
     async def fetch(self, found: FoundImage, wanted: ImageDetails, progress: Progress) -> ImageRecord:
@@ -322,7 +288,7 @@ class ImageService:
             if project in image.projects:
                 return image
             new = dataclasses.replace(image, projects=(*image.projects, project))
-            own = {name: "" for name in _names(image) if self.aliases.exact(name, project) is None}
+            own = {name: "" for name in records.names_of_pull(image) if self.aliases.exact(name, project) is None}
             texts = {**own, **(aliases or {})}
             names = [AliasRecord(name, fingerprint, text, project) for name, text in texts.items()]
             await self._database.run(lambda db: table.put_with_aliases(db, new, names))
@@ -354,12 +320,12 @@ class ImageService:
         )
         self.aliases.check_free(details.aliases, details.project)
         try:
-            with self.pin((), [file.digest for file in remote.files]):
+            with self.garbage.pin((), [file.digest for file in remote.files]):
                 files = await self._remote.fetch(remote, source.certificate, progress)
                 return await self.import_files(files, details)
         except LxdpyError:
             # Files that have come and are no image, or only a part of one.
-            await self.collect()
+            await self.garbage.collect()
             raise
 
     async def pull(self, resolved: ResolvedImage, progress: Progress, project: str = DEFAULT) -> ImageRecord:
@@ -379,6 +345,10 @@ class ImageService:
             return await uninterrupted(self._put(resolved, layer_ids, project))
         finally:
             self._store.release(layer_ids)
+
+    async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
+        """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
+        await rebuild(made_of, self._store, self._documents)
 
     # ---- images as files
 
@@ -423,7 +393,7 @@ class ImageService:
                 projects=(*(known.projects if known else ()), details.project),
             )
             check_properties(image.properties)
-            with self.pin(image.layers, image.blobs):
+            with self.garbage.pin(image.layers, image.blobs):
                 if config is not None and config_digest is not None:
                     check_environment("import the image", ImageConfig.parse(config))
                     await asyncio.to_thread(self._store.write_blob, config_digest, config)
@@ -447,101 +417,13 @@ class ImageService:
         self._announce("image-retrieved", in_project(f"/1.0/images/{image.fingerprint}", project))
         return files
 
-    async def ensure_layers(self, made_of: ImageRecord | InstanceRecord) -> None:
-        """Rebuild layers that a power cut took, from the blobs that are here. Raises NotFoundError, LayerError."""
-        missing = [layer_id for layer_id in made_of.layers if self._store.layer(layer_id) is None]
-        if not missing:
-            return
-        if missing == [image_layer_id(made_of.fingerprint)]:
-            logger.warning("Rebuilding the layer of image %s from its files", made_of.fingerprint[:12])
-            files = [self._store.image_file(digest) for digest in made_of.blobs if digest != made_of.config_digest]
-            layer = await self._store.unpack_image(
-                ImageFiles(made_of.fingerprint, files[0], files[1] if len(files) > 1 else None)
-            )
-            self._store.release((layer.id,))
-            return
-        if made_of.config_digest is None:
-            raise NotFoundError(f"Layer {missing[0]} of image {made_of.fingerprint[:12]} is missing from the store")
-        manifest = Manifest.parse(self._document(made_of.manifest_digest), None)
-        requests = [
-            LayerRequest(descriptor, diff_id, None)
-            for descriptor, diff_id in zip(manifest.layers, self.config(made_of.config_digest).diff_ids, strict=True)
-        ]
-        logger.warning("Rebuilding layers of image %s from their blobs", made_of.fingerprint[:12])
-        layers = await self._store.materialize(requests, NoProgress())
-        self._store.release([layer.id for layer in layers])
-
-    @contextmanager
-    def pin(self, layers: Sequence[str], blobs: Sequence[Digest]) -> Iterator[None]:
-        """Keep layers and blobs from collection while something that will refer to them is being made."""
-        self._pinned_layers.update(layers)
-        self._pinned_blobs.update(blobs)
-        try:
-            yield
-        finally:
-            self._pinned_layers -= Counter(layers)
-            self._pinned_blobs -= Counter(blobs)
-
-    def _check(self, resolved: ResolvedImage) -> None:
-        """Refuse before the download what can't work after it."""
-        count, limit = len(resolved.manifest.layers), self._config.images.max_layers
-        if count > limit:
-            raise InvalidRequestError(f'Cannot pull image "{resolved.reference}": {count} layers, the limit is {limit}')
-        check_environment(f'pull image "{resolved.reference}"', resolved.config)
-
-    def _write_documents(self, resolved: ResolvedImage) -> None:
-        if resolved.index_digest is not None and resolved.index_bytes is not None:
-            self._store.write_blob(resolved.index_digest, resolved.index_bytes)
-        self._store.write_blob(resolved.manifest.config.digest, resolved.config_bytes)
-        self._store.write_blob(resolved.manifest_digest, resolved.manifest_bytes)
-
-    def _record(self, resolved: ResolvedImage, layer_ids: tuple[str, ...], project: str = DEFAULT) -> ImageRecord:
-        now = time.time()
-        known = self._images.get(resolved.manifest_digest.hex)
-        config = resolved.config
-        blobs = [resolved.manifest_digest, resolved.manifest.config.digest]
-        if resolved.index_digest is not None:
-            blobs.append(resolved.index_digest)
-        blobs += [layer.digest for layer in resolved.manifest.layers]
-        architecture = architectures.OF_OCI.get(config.architecture, config.architecture)
-        size = len(resolved.manifest_bytes) + len(resolved.config_bytes)
-        return ImageRecord(
-            fingerprint=resolved.manifest_digest.hex,
-            config_digest=resolved.manifest.config.digest,
-            index_digest=resolved.index_digest,
-            reference=str(resolved.reference),
-            server=resolved.endpoint,
-            architecture=architecture,
-            size=size + sum(layer.size for layer in resolved.manifest.layers),
-            created_at=_seconds(config.created),
-            uploaded_at=known.uploaded_at if known else now,
-            last_used_at=known.last_used_at if known else 0.0,
-            # What clients have changed of it stays.
-            public=known.public if known else False,
-            auto_update=known.auto_update if known else False,
-            expires_at=known.expires_at if known else 0.0,
-            profiles=known.profiles if known else ("default",),
-            projects=tuple(dict.fromkeys((*(known.projects if known else ()), project))),
-            properties=known.properties
-            if known
-            else {
-                "architecture": architecture,
-                "description": f"{resolved.reference.familiar} (OCI)",
-                "id": resolved.reference.familiar,
-                "os": config.os,
-                "type": "oci",
-            },
-            layers=layer_ids,
-            blobs=tuple(blobs),
-        )
-
     async def _put(self, resolved: ResolvedImage, layer_ids: tuple[str, ...], project: str) -> ImageRecord:
         """Record a pulled image under its reference."""
         async with self._changing:
-            image = self._record(resolved, layer_ids, project)
-            with self.pin(image.layers, image.blobs):
-                await asyncio.to_thread(self._write_documents, resolved)
-                known = self._images.get(image.fingerprint)
+            known = self._images.get(resolved.manifest_digest.hex)
+            image = records.pulled(resolved, layer_ids, known, project)
+            with self.garbage.pin(image.layers, image.blobs):
+                await asyncio.to_thread(self._documents.write, resolved)
                 alias = self.aliases.exact(resolved.reference.familiar, project)
                 new_alias = AliasRecord(
                     resolved.reference.familiar, image.fingerprint, alias.description if alias else "", project
@@ -605,24 +487,7 @@ class ImageService:
             taken = [alias for name in wanted.aliases if (alias := self.aliases.exact(name, wanted.project))]
             if other := next((alias for alias in taken if alias.fingerprint != image.fingerprint), None):
                 raise ConflictError(f"Alias already exists: {other.name}")
-            check_properties(wanted.properties)
-            new = dataclasses.replace(
-                image,
-                cached=False,
-                public=image.public or wanted.public,
-                auto_update=image.auto_update or wanted.auto_update,
-                properties={**image.properties, **wanted.properties},
-                expires_at=image.expires_at if wanted.expires_at is None else wanted.expires_at,
-            )
-            if source is not None and not image.protocol:
-                # Brought by a client before; now it is known where it is to be had.
-                new = dataclasses.replace(
-                    new,
-                    protocol=source.protocol,
-                    server=source.server.rstrip("/"),
-                    reference=source.name,
-                    certificate=source.certificate,
-                )
+            new = records.settled(image, source, wanted)
             aliases = [
                 AliasRecord(name, image.fingerprint, text, wanted.project) for name, text in wanted.aliases.items()
             ]
@@ -638,20 +503,12 @@ class ImageService:
         Raises NotFoundError when one of them is gone.
         """
         await uninterrupted(self._supersede(old, new))
-        await self.collect()
+        await self.garbage.collect()
 
     async def _supersede(self, old: str, new: str) -> None:
         async with self._changing:
             before, after = self.get(old), self.get(new)
-            image = dataclasses.replace(
-                after,
-                public=before.public,
-                auto_update=before.auto_update,
-                cached=before.cached and after.cached,
-                profiles=before.profiles,
-                last_used_at=max(before.last_used_at, after.last_used_at),
-                projects=tuple(dict.fromkeys((*before.projects, *after.projects))),
-            )
+            image = records.superseding(before, after)
             aliases = [dataclasses.replace(alias, fingerprint=new) for alias in self.aliases.of(old, None)]
 
             def write(db: sqlite3.Connection) -> None:
@@ -675,7 +532,7 @@ class ImageService:
         Raises NotFoundError.
         """
         await uninterrupted(self._delete(fingerprint, project))
-        await self.collect()
+        await self.garbage.collect()
 
     async def _delete(self, fingerprint: str, project: str | None) -> None:
         async with self._changing:
@@ -693,58 +550,13 @@ class ImageService:
         for gone in set(image.projects) - set(others):
             self._announce("image-deleted", in_project(f"/1.0/images/{image.fingerprint}", gone))
 
-    async def collect(self) -> Collected:
-        """Remove layers and blobs that nothing refers to."""
-        layers = set(self._pinned_layers)
-        blobs = set(self._pinned_blobs)
-        for image in self._images.values():
-            layers.update(image.layers)
-            blobs.update(image.blobs)
-        for uses in self._referrers:
-            for used_layers, used_blobs in uses():
-                layers.update(used_layers)
-                blobs.update(used_blobs)
-        # The store decides before its first pause: nothing can come to rely on what goes.
-        collected = await self._store.collect(layers, blobs)
-        if collected.layers or collected.blobs:
-            logger.info("Collected %d layers and %d blobs", collected.layers, collected.blobs)
-        return collected
-
     async def _name_blobs(self) -> None:
         """Tell the store the images' names. What is lost here is only for others to read: a failure is logged."""
+        named = [(alias.name, self._images[alias.fingerprint]) for alias in self.aliases.all()]
         try:
-            await asyncio.to_thread(self._write_index, self.aliases.all())
+            await asyncio.to_thread(self._documents.write_index, named)
         except LxdpyError as exc:
             logger.error("Cannot write the index of the image layout: %s", exc)
-
-    def _write_index(self, aliases: Sequence[AliasRecord]) -> None:
-        manifests = []
-        for alias in aliases:
-            if self._images[alias.fingerprint].kind is not ImageKind.OCI:
-                continue
-            digest = Digest("sha256", alias.fingerprint)
-            data = self._document(digest)
-            manifests.append((alias.name, Descriptor(Manifest.parse(data, None).media_type, digest, len(data))))
-        self._store.write_index(manifests)
-
-    def _document(self, digest: Digest) -> bytes:
-        data = self._store.read_blob(digest)
-        if data is None:
-            raise NotFoundError(f"Document {digest} of an image is missing from the store")
-        return data
-
-
-def _names(image: ImageRecord) -> list[str]:
-    """What a pull names it by itself."""
-    return [Reference.parse(image.reference).familiar] if image.kind is ImageKind.OCI and image.reference else []
-
-
-def _seconds(rfc3339: str) -> float:
-    """The moment as seconds since the epoch; 0 for none or nonsense."""
-    try:
-        return datetime.fromisoformat(rfc3339[:19] + "+00:00").timestamp() if rfc3339 else 0.0
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _hinted(name: str, error: NotFoundError) -> NotFoundError:

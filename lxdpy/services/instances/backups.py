@@ -157,7 +157,9 @@ class Backups:
                 runtime = await stack.enter_async_context(self._roster.held(new.instance))
                 taken = self._stacks(runtime, new)
                 layers = tuple({layer for each in taken for layer in each.layers})
-                stack.enter_context(self._images.pin(layers, tuple({blob for each in taken for blob in each.blobs})))
+                stack.enter_context(
+                    self._images.garbage.pin(layers, tuple({blob for each in taken for blob in each.blobs}))
+                )
                 for each in taken:
                     await self._images.ensure_layers(each)
                 upper = await self._upper(runtime, stack)

@@ -108,7 +108,7 @@ class Importer:
         layers = tuple(layer for each, _ in made for layer in each.layers)
         done = False
         try:
-            with self._images.pin(layers, tuple(blob for each, _ in made for blob in each.blobs)):
+            with self._images.garbage.pin(layers, tuple(blob for each, _ in made for blob in each.blobs)):
                 for each, part in made:
                     self._store.claim(each.layers[0])
                     self._store.adopt(each.layers[0], part / "fs")

@@ -72,7 +72,7 @@ class Publisher:
         instance, _, snapshot = wanted.name.partition("/")
         if wanted.is_snapshot:
             record = find(self._roster.get(instance), snapshot).taken
-            with self._images.pin(record.layers, record.blobs):
+            with self._images.garbage.pin(record.layers, record.blobs):
                 files = await self._pack(instance, record, None, wanted, progress)
         else:
             async with self._roster.held(instance) as runtime:

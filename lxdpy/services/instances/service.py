@@ -128,13 +128,13 @@ class InstanceService:
             images,
             profiles,
             announce,
-            lambda: self._spawn(self._images.collect()),
+            lambda: self._spawn(self._images.garbage.collect()),
         )
         networks.add_users(self._network_users)
         projects.add_user(self._in_project)
         projects.add_user(images.paths_in)
         storage.add_holdings(self._storage_holdings)
-        images.add_referrer(self._uses)
+        images.garbage.add_referrer(self._uses)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a name whenever what `get` says of that instance changes."""
@@ -153,7 +153,7 @@ class InstanceService:
         await asyncio.gather(*(self._life.adopt(runtime) for runtime in self._runtimes.values()))
         await self.backups.load()
         # What an earlier daemon no longer came to: the layers of what it had deleted.
-        self._spawn(self._images.collect())
+        self._spawn(self._images.garbage.collect())
         self._spawn(self.snapshots.keep_time())
         self._spawn(self.backups.keep_time())
 
@@ -344,7 +344,7 @@ class InstanceService:
                 # Its metadata is beside its layer.
                 await self._images.ensure_layers(record)
             with (
-                self._images.pin(record.layers, record.blobs),
+                self._images.garbage.pin(record.layers, record.blobs),
                 self._profiles.held(project_of(new.name), new.settings.profiles),
             ):
                 await uninterrupted(self._create(new, record))
@@ -474,7 +474,7 @@ class InstanceService:
         finally:
             self.unreserve(new_name)
         if instance_only:
-            self._spawn(self._images.collect())
+            self._spawn(self._images.garbage.collect())
         self.backups.renamed(name, new_name)
         self._announce("instance-renamed", instance_url(new_name), {"old_name": plain_name(name)})
 
@@ -498,7 +498,7 @@ class InstanceService:
         self._announce("instance-deleted", instance_url(name))
         stacks = [runtime.record.layers, *(snapshot.taken.layers for snapshot in runtime.snapshots)]
         if not self._images.has(runtime.record.fingerprint) or any(is_upper_layer(id) for s in stacks for id in s):
-            self._spawn(self._images.collect())
+            self._spawn(self._images.garbage.collect())
         if trash := self._directories.discard(name):
             self._spawn(asyncio.to_thread(self._directories.remove, trash))
         await self.backups.forget(name)

@@ -143,7 +143,7 @@ class Snapshots:
         def grown(record: InstanceRecord) -> InstanceRecord:
             return dataclasses.replace(record, layers=(*record.layers, layer), rw=fresh)
 
-        with self._images.pin((layer,), ()):
+        with self._images.garbage.pin((layer,), ()):
             await asyncio.to_thread(self._directories.add_rw, name, fresh)
             try:
                 await asyncio.to_thread(self._directories.copy_attributes, upper, self._directories.upper(name, fresh))
@@ -196,7 +196,7 @@ class Snapshots:
         def with_copy(record: InstanceRecord) -> InstanceRecord:
             return dataclasses.replace(record, layers=(*record.layers, layer))
 
-        with self._images.pin((layer,), ()):
+        with self._images.garbage.pin((layer,), ()):
             self._store.claim(layer)
             await self._roster.rewrite(
                 runtime, lambda record, known: (record, known + _taken(blank, with_copy(record)))
@@ -283,7 +283,7 @@ class Snapshots:
         finally:
             # Whoever was cancelled may have committed it all the same.
             self._spawn(self.discard_rw(name, old if runtime.record.rw == fresh else fresh))
-        self._spawn(self._images.collect())
+        self._spawn(self._images.garbage.collect())
 
     def empty_upper(self, layers: tuple[str, ...], upper: Path) -> None:
         """Make an empty upper directory look like what it is put on, if that was one itself."""
@@ -321,7 +321,7 @@ class Snapshots:
                 runtime, lambda record, known: (record, tuple(other for other in known if other is not old))
             )
         self._announce("instance-snapshot-deleted", instance_url(name, "snapshots", snapshot))
-        self._spawn(self._images.collect())
+        self._spawn(self._images.garbage.collect())
 
     # ---- by the clock
 

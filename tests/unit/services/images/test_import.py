@@ -91,7 +91,7 @@ def test_an_app_keeps_what_it_runs(play: Play, tmp_path: Path) -> None:
         image = await host.images.import_files(files(tmp_path, oci_json=config), ImageDetails())
         assert image.config_digest == Digest.of(config.encode())
         assert host.images.config(image.config_digest).entrypoint == ("/hello",)
-        await host.images.collect()
+        await host.images.garbage.collect()
         assert set(host.store.blobs) == set(image.blobs)
 
     play(scenario)

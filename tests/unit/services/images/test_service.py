@@ -128,11 +128,11 @@ def test_what_is_pinned_or_referred_to_is_not_collected(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await pull(host, ALPINE, b"one")
         (image,) = host.images.all()
-        with host.images.pin(image.layers, image.blobs):
+        with host.images.garbage.pin(image.layers, image.blobs):
             await host.images.delete(image.fingerprint)
             assert set(host.store.layers) == set(image.layers)
             assert set(image.blobs) >= set(host.store.blobs) != set()
-        await host.images.collect()
+        await host.images.garbage.collect()
         assert host.store.layers == {}
         assert host.store.blobs == {}
 

@@ -342,7 +342,7 @@ def test_copies(play: Play) -> None:
     async def second(host: Host) -> None:
         await host.instances.delete("web")
         assert [found.record.instance for found in host.instances.snapshots.all("twin")] == ["twin"]
-        await host.images.collect()
+        await host.images.garbage.collect()
         await host.instances.snapshots.restore("twin", "first")
         await host.instances.start("twin")
 
