@@ -68,7 +68,7 @@ class ServerConfig:
         self._database = database
         self._announce = announce
         self._keys = {
-            "backups.compression_algorithm": _Key("gzip", _compression),
+            "backups.compression_algorithm": _Key("gzip", _tar_compression),
             "images.auto_update_cached": _Key("true", _boolean),
             "images.auto_update_interval": _Key("6", _count),
             "images.compression_algorithm": _Key("gzip", _compression),
@@ -201,6 +201,12 @@ def _count(text: str) -> str:
 
 def _compression(text: str) -> str:
     compression.parse(text)
+    return text
+
+
+def _tar_compression(text: str) -> str:
+    if compression.parse(text).name == "squashfs":
+        raise ValueError("a backup is a tarball")
     return text
 
 

@@ -17,6 +17,7 @@ from lxdpy.drivers.base import (
     BlobSource,
     BridgeSpec,
     Collected,
+    Compression,
     DiskSpec,
     ExecProcess,
     ExecSpec,
@@ -145,6 +146,8 @@ class FakeStore:
         self.held: list[str] = []
         self.images: dict[str, Path] = {}
         self.packed: list[PackSpec] = []
+        self.compressions: list[Compression] = []
+        """Of backups."""
         self.directory: Path | None = None
         """Where images' metadata goes."""
         self.failure: Exception | None = None
@@ -228,6 +231,7 @@ class FakeStore:
         if self.failure is not None:
             raise self.failure
         progress(1)
+        self.compressions.append(spec.compression)
         parts = {part.name: dict(part.texts) for part in spec.parts}
         incoming = FakeIncoming()
         await incoming.write(json.dumps({"index": spec.index, "parts": parts}).encode())

@@ -34,7 +34,8 @@ async def post_backups(request: Request) -> Response:
     found, name = services(request), instance_name(request)
     wanted = await body(request, schema.InstanceBackupsPost)
     backups = found.instances.backups
-    new = schema.new_backup(wanted, name, wanted.name or backups.next_name(name))
+    compression = found.server_config.text("backups.compression_algorithm")
+    new = schema.new_backup(wanted, name, wanted.name or backups.next_name(name), compression)
     backups.check_new(name, new.name)
 
     async def run(progress: Progress) -> None:

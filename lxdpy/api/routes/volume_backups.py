@@ -36,7 +36,8 @@ async def post_volume_backups(request: Request) -> Response:
     found, key = services(request), key_of(request)
     wanted = await body(request, schema.StorageVolumeBackupsPost)
     backups = found.storage.backups
-    new = schema.new_backup(wanted, key, wanted.name or backups.next_name(key))
+    compression = found.server_config.text("backups.compression_algorithm")
+    new = schema.new_backup(wanted, key, wanted.name or backups.next_name(key), compression)
     backups.check_new(key, new.name)
 
     async def run(progress: Progress) -> None:

@@ -10,8 +10,6 @@ from lxdpy.errors import UnsupportedError
 from lxdpy.services import compression
 from lxdpy.services.instances import NewBackup
 
-_DEFAULT_COMPRESSION = "gzip"
-
 
 class _Lenient(BaseModel):
     """Clients send fields of newer and older LXDs: those that lxdpy does not know are ignored."""
@@ -47,11 +45,11 @@ class InstanceBackup(BaseModel):
     optimized_storage: bool
 
 
-def new_backup(body: InstanceBackupsPost, instance: str, name: str) -> NewBackup:
+def new_backup(body: InstanceBackupsPost, instance: str, name: str, default_compression: str) -> NewBackup:
     """What a POST asks for. Raises InvalidRequestError, UnsupportedError."""
     if body.optimized_storage:
         raise UnsupportedError("Cannot make an optimized backup: the storage has no format of its own")
-    kind = compression.parse(body.compression_algorithm or _DEFAULT_COMPRESSION)
+    kind = compression.parse(body.compression_algorithm or default_compression)
     if kind.name == "squashfs":
         raise UnsupportedError('Cannot compress a backup by "squashfs": it is a tarball')
     expires_at = body.expires_at.timestamp() if body.expires_at is not None and body.expires_at.year > 1 else 0.0

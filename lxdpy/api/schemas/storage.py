@@ -291,11 +291,11 @@ def render_snapshot(volume: VolumeModel) -> dict[str, object]:
     }
 
 
-def new_backup(body: StorageVolumeBackupsPost, key: VolumeKey, name: str) -> NewVolumeBackup:
+def new_backup(body: StorageVolumeBackupsPost, key: VolumeKey, name: str, default_compression: str) -> NewVolumeBackup:
     """What a POST asks for. Raises InvalidRequestError, UnsupportedError."""
     if body.optimized_storage:
         raise UnsupportedError("Cannot make an optimized backup: the storage has no format of its own")
-    kind = compression.parse(body.compression_algorithm or "gzip")
+    kind = compression.parse(body.compression_algorithm or default_compression)
     if kind.name == "squashfs":
         raise UnsupportedError('Cannot compress a backup by "squashfs": it is a tarball')
     return NewVolumeBackup(key, name, expiry_of(body.expires_at) or 0.0, bool(body.volume_only), kind)

@@ -21,6 +21,7 @@ from lxdpy.errors import BusyError, ConflictError, WorkerError
 from lxdpy.linux import process
 from lxdpy.linux.cgroup import CgroupMounts
 from lxdpy.linux.own_cgroup import expect_moves, open_procs
+from lxdpy.project import plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ class Container:
         """Run a command. Raises InvalidRequestError, ConflictError, WorkerError."""
         self._check_running()
         if cgroups.is_frozen(self._host.mounts, self._identity.cgroup):
-            raise ConflictError(f'Cannot run a command in instance "{self.name}": it is frozen')
+            raise ConflictError(f'Cannot run a command in instance "{plain_name(self.name)}": it is frozen')
         request = {
             "job": "exec",
             "name": self.name,
@@ -238,7 +239,7 @@ class Container:
         """The console. Raises BusyError while somebody holds it, ConflictError, WorkerError."""
         self._check_running()
         if self._console is not None and not self._console.closed:
-            raise BusyError(f'Cannot open the console of instance "{self.name}": it is in use')
+            raise BusyError(f'Cannot open the console of instance "{plain_name(self.name)}": it is in use')
         request = {
             "job": "console",
             "name": self.name,

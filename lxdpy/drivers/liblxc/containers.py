@@ -19,6 +19,7 @@ from lxdpy.drivers.process_end import ProcessEnd
 from lxdpy.drivers.zygote import Job, Zygote
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
 from lxdpy.linux.cgroup import cgroup_mounts
+from lxdpy.project import plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class LxcContainers:
         """Start and wait until it runs."""
         _check(spec)
         if spec.cgroup in self._host.running:
-            raise ConflictError(f'Cannot start instance "{spec.name}": it is running')
+            raise ConflictError(f'Cannot start instance "{plain_name(spec.name)}": it is running')
         identity = Identity(spec.name, spec.lxc_path, spec.directory, spec.cgroup)
         self._cgroups[os.path.dirname(spec.cgroup)] = spec.cgroup
         async with self._host.jobs:
@@ -136,7 +137,8 @@ class LxcContainers:
             await asyncio.to_thread(cgroups.remove, self._host.mounts, identity.cgroup, pivot=not self._host.running)
             if isinstance(exc, TimeoutError):
                 raise WorkerError(
-                    f'Cannot start instance "{identity.name}": it was not running within {START_TIMEOUT_S:g} s'
+                    f'Cannot start instance "{plain_name(identity.name)}": '
+                    f"it was not running within {START_TIMEOUT_S:g} s"
                 ) from exc
             raise
 
@@ -220,19 +222,20 @@ def start_request(spec: StartSpec) -> dict[str, object]:
 
 def _check(spec: StartSpec) -> None:
     """Refuse what must not reach liblxc. Raises InvalidRequestError."""
+    attempt = f'Cannot start instance "{plain_name(spec.name)}"'
     if not spec.argv or not spec.argv[0]:
-        raise InvalidRequestError(f'Cannot start instance "{spec.name}": it has no command')
+        raise InvalidRequestError(f"{attempt}: it has no command")
     for key, value in spec.items:
         if not set(key + value).isdisjoint("\0\n\r"):
-            raise InvalidRequestError(f'Cannot start instance "{spec.name}": {key} has a line break or NUL in it')
+            raise InvalidRequestError(f"{attempt}: {key} has a line break or NUL in it")
     for key, value in spec.environment:
         if not key or "=" in key or not _plain(key) or "\0" in value:
-            raise InvalidRequestError(f'Cannot start instance "{spec.name}": invalid environment variable {key!r}')
+            raise InvalidRequestError(f"{attempt}: invalid environment variable {key!r}")
     for text in (*spec.argv, spec.user, *_targets(spec)):
         if "\0" in text:
-            raise InvalidRequestError(f'Cannot start instance "{spec.name}": NUL in {text!r}')
+            raise InvalidRequestError(f"{attempt}: NUL in {text!r}")
     if not _plain(spec.cwd) or not _plain(spec.name):
-        raise InvalidRequestError(f'Cannot start instance "{spec.name}": line break or NUL in directory {spec.cwd!r}')
+        raise InvalidRequestError(f"{attempt}: line break or NUL in directory {spec.cwd!r}")
 
 
 def _plain(text: str) -> bool:

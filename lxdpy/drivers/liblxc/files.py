@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lxdpy.drivers.base import FileAttributes, FileStatus, FoundFile, StoppedRootfs, WritableFile
 from lxdpy.drivers.zygote import Job, Message
 from lxdpy.errors import BusyError, WorkerError
+from lxdpy.project import plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ class LxcFiles:
                     await self._job.end()
             except TimeoutError as exc:
                 raise BusyError(
-                    f'Cannot let go of the files of instance "{self._name}": a process that looks at them did not end '
-                    f"within {END_TIMEOUT_S:g} s"
+                    f'Cannot let go of the files of instance "{plain_name(self._name)}": '
+                    f"a process that looks at them did not end within {END_TIMEOUT_S:g} s"
                 ) from exc
             self._gone = True
             self._job.close()
@@ -102,7 +103,8 @@ class LxcFiles:
         """The child's answer. A session whose child did not answer well is over."""
         async with self._lock:
             if self.closed:
-                raise WorkerError(f'Cannot reach the files of instance "{self._name}": the session has ended')
+                name = plain_name(self._name)
+                raise WorkerError(f'Cannot reach the files of instance "{name}": the session has ended')
             try:
                 await self._job.send({"op": verb, "path": path, **(parameters or {})})
                 return await self._job.receive(ANSWER_TIMEOUT_S)

@@ -19,7 +19,7 @@ from lxdpy.db.instances import InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import Store
 from lxdpy.errors import InvalidRequestError
-from lxdpy.project import instance_url
+from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
 from lxdpy.services.instances.life import Life
@@ -84,7 +84,7 @@ class Copies:
         Raises NotFoundError, InvalidRequestError when it runs, and what `create` raises.
         """
         if new.name == new.source:
-            raise InvalidRequestError(f'Cannot refresh instance "{new.name}" from itself')
+            raise InvalidRequestError(f'Cannot refresh instance "{plain_name(new.name)}" from itself')
         async with AsyncExitStack() as stack:
             held = {name: await stack.enter_async_context(self._roster.held(name)) for name in sorted(_both(new))}
             source, target = held[new.source], held[new.name]

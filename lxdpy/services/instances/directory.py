@@ -28,6 +28,7 @@ from typing import BinaryIO
 from lxdpy.errors import InvalidRequestError, NoSpaceError, NotFoundError, WorkerError
 from lxdpy.linux.attributes import copy_attributes
 from lxdpy.linux.remove import remove as remove_tree
+from lxdpy.project import plain_name
 from lxdpy.services.instances import metadata
 
 _OWN_LOGS = ("console.log", "lxc.log")
@@ -67,7 +68,7 @@ class InstanceDirectories:
             self.publish(name, fresh)
         except OSError as exc:
             self.scrap(fresh)
-            raise _failed(f'Cannot create the directory of instance "{name}"', exc) from exc
+            raise _failed(f'Cannot create the directory of instance "{plain_name(name)}"', exc) from exc
         except BaseException:
             self.scrap(fresh)
             raise
@@ -92,14 +93,14 @@ class InstanceDirectories:
                 metadata.copy(image, fresh)
         except OSError as exc:
             self.scrap(fresh)
-            raise _failed(f'Cannot create the directory of instance "{name}"', exc) from exc
+            raise _failed(f'Cannot create the directory of instance "{plain_name(name)}"', exc) from exc
 
     def publish(self, name: str, fresh: Path) -> None:
         """Make a draft the directory of an instance. Raises WorkerError."""
         try:
             fresh.rename(self.path(name))
         except OSError as exc:
-            raise _failed(f'Cannot create the directory of instance "{name}"', exc) from exc
+            raise _failed(f'Cannot create the directory of instance "{plain_name(name)}"', exc) from exc
 
     @staticmethod
     def scrap(fresh: Path) -> None:
@@ -112,7 +113,7 @@ class InstanceDirectories:
         try:
             self.path(name).rename(self.path(new_name))
         except OSError as exc:
-            raise _failed(f'Cannot rename the directory of instance "{name}"', exc) from exc
+            raise _failed(f'Cannot rename the directory of instance "{plain_name(name)}"', exc) from exc
 
     # ---- writable layers
 
@@ -129,7 +130,7 @@ class InstanceDirectories:
                 (directory / part).chmod(mode)
         except OSError as exc:
             self.scrap(directory)
-            raise _failed(f'Cannot make a writable layer of instance "{name}"', exc) from exc
+            raise _failed(f'Cannot make a writable layer of instance "{plain_name(name)}"', exc) from exc
 
     @staticmethod
     def copy_attributes(source: Path, target: Path) -> None:
@@ -159,7 +160,7 @@ class InstanceDirectories:
         try:
             (self.path(name) / _HELD).touch()
         except OSError as exc:
-            raise _failed(f'Cannot freeze instance "{name}"', exc) from exc
+            raise _failed(f'Cannot freeze instance "{plain_name(name)}"', exc) from exc
 
     def is_held(self, name: str) -> bool:
         """Whether a daemon froze the container by itself, and has not thawed it."""
@@ -196,7 +197,7 @@ class InstanceDirectories:
         try:
             return sorted(own + os.listdir(self.path(name) / "logs"))
         except FileNotFoundError:
-            raise NotFoundError(f'Instance "{name}" not found') from None
+            raise NotFoundError(f'Instance "{plain_name(name)}" not found') from None
 
     def open_log(self, name: str, file: str) -> BinaryIO:
         """One log file; one of the daemon's own that was not begun yet is empty. Raises NotFoundError."""
@@ -243,7 +244,7 @@ class InstanceDirectories:
                 os.chown(path, owner, owner)
                 path.chmod(0o644)
         except OSError as exc:
-            raise WorkerError(f'Cannot write the network files of instance "{name}": {exc}') from exc
+            raise WorkerError(f'Cannot write the network files of instance "{plain_name(name)}": {exc}') from exc
 
     def sweep(self, known: Mapping[str, str]) -> list[Path]:
         """Move what a dead daemon left half-made or half-deleted out of the way; the caller removes what this returns.
@@ -312,4 +313,4 @@ def _failed(attempt: str, exc: OSError) -> NoSpaceError | WorkerError:
 
 
 def _no_log(name: str, file: str) -> NotFoundError:
-    return NotFoundError(f'Log file {file!r:.100} of instance "{name}" not found')
+    return NotFoundError(f'Log file {file!r:.100} of instance "{plain_name(name)}" not found')

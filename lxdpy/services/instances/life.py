@@ -325,7 +325,7 @@ class Life:
         except TimeoutError:
             if not how.kill:
                 raise ConflictError(
-                    f'Cannot stop instance "{runtime.record.name}": it still runs {how.timeout_s:g} s after '
+                    f'Cannot stop instance "{runtime.record.plain_name}": it still runs {how.timeout_s:g} s after '
                     "its stop signal"
                 ) from None
             await self._kill(runtime, container)
@@ -339,7 +339,7 @@ class Life:
             await asyncio.wait_for(container.init_ended(), KILL_TIMEOUT_S)
         except TimeoutError:
             raise BusyError(
-                f'Cannot stop instance "{runtime.record.name}": its init (pid {container.init_pid}) '
+                f'Cannot stop instance "{runtime.record.plain_name}": its init (pid {container.init_pid}) '
                 f"did not end {KILL_TIMEOUT_S:g} s after SIGKILL"
             ) from None
 
@@ -403,7 +403,7 @@ class Life:
                 await uninterrupted(self._freeze(runtime, container))
             yield
             if runtime.container is not container or not runtime.frozen:
-                raise ConflictError(f'Instance "{name}" was stopped or thawed while it was copied')
+                raise ConflictError(f'Instance "{plain_name(name)}" was stopped or thawed while it was copied')
         finally:
             await uninterrupted(self._move_again(runtime, container))
 

@@ -117,7 +117,7 @@ async def change(
     for name, device in [*old.items(), *new.items()]:
         if name not in stays and device.get("nictype") == "physical":
             raise UnsupportedError(
-                f'Cannot change device "{name}" of instance "{record.name}" while it runs: it is hardware'
+                f'Cannot change device "{name}" of instance "{record.plain_name}" while it runs: it is hardware'
             )
     done = Change(networks, record, init_pid, asks, routed=bool(stays))
     try:

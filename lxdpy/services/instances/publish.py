@@ -21,6 +21,7 @@ from lxdpy.image_metadata import ImageMetadata
 from lxdpy.oci.digest import Digest
 from lxdpy.oci.image_config import ImageConfig
 from lxdpy.progress import Progress
+from lxdpy.project import plain_name
 from lxdpy.services.images import ImageDetails, ImageService
 from lxdpy.services.instances import metadata
 from lxdpy.services.instances.directory import InstanceDirectories
@@ -59,7 +60,8 @@ class Publisher:
         if wanted.is_snapshot:
             find(runtime, snapshot)
         elif snapshot:
-            raise InvalidRequestError(f'Cannot publish "{wanted.name}": it is a snapshot, and no instance')
+            name = f"{plain_name(instance)}/{snapshot}"
+            raise InvalidRequestError(f'Cannot publish "{name}": it is a snapshot, and no instance')
         elif runtime.container is not None:
             raise InvalidRequestError("Cannot export a running instance as image")
 

@@ -162,7 +162,7 @@ class Roster:
         image = self._images.config(record.config_digest)
         # Only what the user and the profiles say overrides the image: `process` knows the image's own rules.
         config, _ = self._profiles.expand(record.project, record.profiles, record.config, record.devices)
-        return process(record.name, image, config)
+        return process(record.plain_name, image, config)
 
 
 async def _stay(name: str) -> None:
@@ -204,7 +204,7 @@ class _ProfileUsers(ProfileUsers):
                 # Deleted meanwhile.
                 continue
             except LxdpyError as exc:
-                failed.append(f"{name}: {exc}")
+                failed.append(f"{plain_name(name)}: {exc}")
         if failed:
             raise ConflictError(
                 f"The following instances failed to update (profile change still saved): {'; '.join(failed)}"

@@ -252,7 +252,7 @@ class InstanceService:
         if former is not None:
             if not force:
                 raise BusyError(
-                    f'Cannot attach to the console of instance "{name}": a client is attached already, '
+                    f'Cannot attach to the console of instance "{plain_name(name)}": a client is attached already, '
                     "and force would replace it"
                 )
             former.detach()

@@ -229,7 +229,7 @@ class Snapshots:
                     await self._life.stop(name, Stop(force=True))
             async with self._roster.held(name) as held:
                 if held.container is not None:
-                    raise ConflictError(f'Cannot restore instance "{name}": it runs')
+                    raise ConflictError(f'Cannot restore instance "{plain_name(name)}": it runs')
                 await held.cleared()
                 taken = self._with_profiles(find(held, snapshot).taken)
                 with self._profiles.held(taken.project, taken.profiles):

@@ -9,6 +9,7 @@ from lxdpy.db import leases as table
 from lxdpy.db.connection import Database
 from lxdpy.db.leases import LeaseRecord
 from lxdpy.errors import ConflictError, InvalidRequestError
+from lxdpy.project import plain_name
 from lxdpy.services.networks.settings import Range, Settings
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -54,7 +55,8 @@ class Leases:
             return current
         for other in self._leases.values():
             if other is not current and (other.network, other.hwaddr) == (network, hwaddr):
-                raise ConflictError(f'Cannot use hwaddr "{hwaddr}": it is that of instance "{other.instance}"')
+                owner = plain_name(other.instance)
+                raise ConflictError(f'Cannot use hwaddr "{hwaddr}": it is that of instance "{owner}"')
         if wanted:
             address = self._pinned(settings, wanted, own)
         elif own and _fits(settings, own):

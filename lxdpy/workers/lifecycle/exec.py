@@ -24,6 +24,7 @@ import _lxc
 from lxdpy.errors import InvalidRequestError, WorkerError
 from lxdpy.linux import dumpable
 from lxdpy.linux.idmap import host_id
+from lxdpy.project import plain_name
 from lxdpy.workers.lifecycle import accounts
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.lifecycle.start import DEFAULT_PATH
@@ -62,7 +63,7 @@ def execute(request: dict[str, object], channel: Channel, fds: list[int]) -> Non
         _run, command, env_policy=_lxc.LXC_ATTACH_CLEAR_ENV, stdin=fds[0], stdout=fds[1], stderr=fds[2]
     )
     if pid <= 0:
-        raise WorkerError(f'Cannot enter instance "{request["name"]}": is it running?')
+        raise WorkerError(f'Cannot enter instance "{plain_name(str(request["name"]))}": is it running?')
     pidfd = os.pidfd_open(pid)
     channel.send({"pid": pid}, (pidfd,))
     # Whoever reads the other ends shall see their end when the command ends.

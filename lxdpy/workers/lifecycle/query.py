@@ -13,6 +13,7 @@ import _lxc
 
 from lxdpy.errors import BusyError
 from lxdpy.linux import process
+from lxdpy.project import plain_name
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
 
@@ -84,7 +85,7 @@ def _console(container: _lxc.Container, name: str) -> int:
             fd: int = container.console_getfd(0)
         except ValueError as exc:
             if attempt == CONSOLE_ATTEMPTS - 1:
-                raise BusyError(f'Cannot open the console of instance "{name}": it is in use') from exc
+                raise BusyError(f'Cannot open the console of instance "{plain_name(name)}": it is in use') from exc
             # The monitor may not have noticed yet that the one before us is gone.
             time.sleep(0.005)
         else:

@@ -29,6 +29,7 @@ from lxdpy.drivers.overlay.stack import Owner, clone_file, mount_stack
 from lxdpy.errors import ConflictError, InvalidRequestError, WorkerError
 from lxdpy.linux import mount, process
 from lxdpy.linux.idmap import open_userns
+from lxdpy.project import plain_name
 from lxdpy.workers.lifecycle import accounts, config, disks, monitor
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
@@ -50,7 +51,7 @@ def start(request: dict[str, object], channel: Channel, fds: list[int], waiting:
     spec = Spec(request)
     container = _lxc.Container(spec.name, spec.lxc_path)
     if container.init_pid > 0:
-        raise ConflictError(f'Cannot start instance "{spec.name}": it is running')
+        raise ConflictError(f'Cannot start instance "{plain_name(spec.name)}": it is running')
     for name in _STALE:
         _unlink(f"{spec.directory}/{name}")
     os.makedirs(f"{spec.directory}/rootfs", exist_ok=True)
@@ -68,7 +69,7 @@ def start(request: dict[str, object], channel: Channel, fds: list[int], waiting:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitpid(waiting.pid, 0)
         if isinstance(exc, InvalidRequestError) and "Cannot start" not in str(exc):
-            raise type(exc)(f'Cannot start instance "{spec.name}": {exc}') from exc
+            raise type(exc)(f'Cannot start instance "{plain_name(spec.name)}": {exc}') from exc
         raise
     _report(spec, channel, waiting.pid, init_pid)
 
@@ -199,7 +200,7 @@ def _wait_until_running(spec: Spec, container: _lxc.Container, pidfd: int) -> in
             return pid
     if os.path.exists(f"{spec.directory}/exit"):
         return 0
-    raise WorkerError(f'Cannot start instance "{spec.name}": {_cause(spec.directory)}')
+    raise WorkerError(f'Cannot start instance "{plain_name(spec.name)}": {_cause(spec.directory)}')
 
 
 def _report(spec: Spec, channel: Channel, monitor_pid: int, init_pid: int) -> None:

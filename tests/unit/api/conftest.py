@@ -32,6 +32,7 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
                     storage=host.storage,
                     projects=host.projects,
                     profiles=host.profiles,
+                    server_config=host.server_config,
                 ) as api:
                     await scenario(api, host)
             finally:

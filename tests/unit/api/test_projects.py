@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.fakes.api_server import Api
 from tests.unit.api.conftest import Scenario
-from tests.unit.api.test_instances import make, send
+from tests.unit.api.test_instances import SOURCE, make, send
 from tests.unit.services.conftest import Host
 
 Play = Callable[[Scenario], None]
@@ -92,5 +92,26 @@ def test_profiles(play: Play) -> None:
         assert await send(api, "DELETE", "/1.0/profiles/b") == (200, {})
         await api.get("/1.0/profiles/b", 404)
         await api.get("/1.0/profiles?project=nope", 404)
+
+    play(scenario)
+
+
+def test_errors_name_instances_as_clients_do(play: Play) -> None:
+    async def scenario(api: Api, host: Host) -> None:
+        await send(api, "POST", "/1.0/projects", {"name": "p1", "config": {"features.profiles": "false"}})
+        nic = {"eth0": {"type": "nic", "network": host.config.network.bridge, "hwaddr": "00:16:3e:00:00:01"}}
+        for name in ("a", "b"):
+            body = {"name": name, "source": SOURCE, "devices": nic}
+            assert await send(api, "POST", "/1.0/instances?project=p1", body) == (200, "")
+        start = {"action": "start"}
+        assert await send(api, "PUT", "/1.0/instances/a/state?project=p1", start) == (200, "")
+        refused = await send(api, "PUT", "/1.0/instances/b/state?project=p1", start)
+        assert refused == (400, 'Cannot use hwaddr "00:16:3e:00:00:01": it is that of instance "a"')
+        stop = {"action": "stop", "timeout": 0}
+        refused = await send(api, "PUT", "/1.0/instances/a/state?project=p1", stop)
+        assert "p1_" not in refused[1]
+        copy = {"name": "a", "source": {"type": "copy", "source": "a", "project": "p1", "refresh": True}}
+        refused = await send(api, "POST", "/1.0/instances?project=p1", copy)
+        assert "p1_" not in refused[1]
 
     play(scenario)
