@@ -17,9 +17,25 @@ async def create(
     client: AsyncClient, image: str, name: str | None, *, server: str | None, options: CreateOptions
 ) -> AsyncInstance:
     """Create with progress shown."""
-    operation = await client.instances.begin_create(image, name, server=server, **options)
-    record = await follow(operation)
+    try:
+        operation = await client.instances.begin_create(image, name, server=server, **options)
+        record = await follow(operation)
+    except LXDError as exc:
+        if await _is_here(client, image):
+            exc.add_note(f"An image here has that name: local:{image}")
+        raise
     return await client.instances.get(record.resource("instances", "containers") or name or "")
+
+
+async def _is_here(client: AsyncClient, image: str) -> bool:
+    """Whether a name that was taken for a registry's is the alias of an image here, such as an imported one."""
+    if ":" in image or "/" in image:
+        return False
+    try:
+        await client.images.get(image)
+    except LXDError:
+        return False
+    return True
 
 
 async def init(

@@ -78,6 +78,8 @@ def test_of_a_running_instance(lxc: Lxc, daemon: Daemon, web: str) -> None:
     assert "already exists" in lxc.fails("snapshot", web, "named")
     lxc.ok("snapshot", web, "named", "--reuse")
     assert "not checkpointed" in lxc.fails("snapshot", web, "memory", "--stateful")
+    assert "not checkpointed" in lxc.fails("restore", web, "snap0", "--stateful")
+    assert read(lxc, web, "/data") == "two"
 
     pid = lxc.json("list")[0]["state"]["pid"]
     lxc.ok("restore", web, "snap0")

@@ -24,7 +24,7 @@ from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import instances as schema
 from lxdpy.api.views import views
-from lxdpy.errors import InvalidRequestError
+from lxdpy.errors import InvalidRequestError, UnsupportedError
 from lxdpy.progress import Progress
 from lxdpy.project import instance_url, plain_name, project_of, qualify
 from lxdpy.services.instances import Action, Instance, InstanceSettings, NewImport
@@ -162,6 +162,8 @@ async def put_instance(request: Request) -> Response:
     # Refused at once; and again when the operation's turn comes, should another change have come between.
     current = wanted(found.instances.get(name))
     if asked.restore:
+        if asked.stateful:
+            raise UnsupportedError(f'Cannot restore "{asked.restore}" statefully: containers are not checkpointed')
         return _restore(found, name, asked.restore.removeprefix(f"{plain_name(name)}/"))
     found.instances.check_update(name, current)
     return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lxdpy.api.schemas import instance_types
 from lxdpy.api.schemas.backups import render as render_backup
 from lxdpy.api.schemas.snapshots import render as render_snapshot
 from lxdpy.api.schemas.times import NEVER, rfc3339
@@ -79,6 +80,7 @@ class InstancesPost(Lenient):
     devices: dict[str, Texts] | None = None
     profiles: list[str] | None = Field(None, description="absent: those that its image names")
     start: bool | None = Field(None, description="start it once it is made")
+    instance_type: str | None = Field(None, description="cCPUS, mGB or cCPUS-mGB: limits, where `config` has none")
 
 
 class InstancePut(Lenient):
@@ -209,7 +211,7 @@ def new_instance(body: InstancesPost, project: str) -> NewInstance:
     return NewInstance(
         name=qualify(project, body.name or ""),
         source=ImageSource() if body.source.type == "none" else image_source(body.source),
-        settings=settings(body),
+        settings=settings(body.model_copy(update={"config": _limited(body)})),
         start=bool(body.start),
         image_profiles=body.profiles is None,
     )
@@ -232,11 +234,16 @@ def new_copy(body: InstancesPost, project: str) -> NewCopy:
         refresh=bool(body.source.refresh),
         description=body.description or "",
         ephemeral=bool(body.ephemeral),
-        config=body.config or {},
+        config=_limited(body),
         devices=body.devices or {},
         profiles=None if body.profiles is None else tuple(body.profiles),
         start=bool(body.start),
     )
+
+
+def _limited(body: InstancesPost) -> dict[str, str]:
+    """The configuration, with the limits of the instance type that it does not have itself."""
+    return {**(instance_types.limits(body.instance_type) if body.instance_type else {}), **(body.config or {})}
 
 
 def new_name(body: InstancePost, project: str) -> str:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
+_WIDTH, _HEIGHT = 80, 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ class ExecSession:
             slave = End(slave_fd, blocking=True)
             ends.callback(master.close)
             ends.callback(slave.close)
-            if self._request.width and self._request.height:
-                termios.tcsetwinsize(master.fd, (self._request.height, self._request.width))
+            # A client without a size of its own, as in a CI job, gets LXD's: programs take 0 by 0 badly.
+            termios.tcsetwinsize(master.fd, (self._request.height or _HEIGHT, self._request.width or _WIDTH))
             process = await self._exec(slave.fd, slave.fd, slave.fd, terminal=True)
             # Only with the last slave closed does the master tell the end.
             slave.close()

@@ -495,6 +495,8 @@ class InstanceService:
         await self._roster.remove(runtime)
         if leases := self._networks.forget(name):
             self._spawn(self._networks.withdraw(leases))
+        for snapshot in runtime.snapshots:
+            self._announce("instance-snapshot-deleted", instance_url(name, "snapshots", snapshot.name))
         self._announce("instance-deleted", instance_url(name))
         stacks = [runtime.record.layers, *(snapshot.taken.layers for snapshot in runtime.snapshots)]
         if not self._images.has(runtime.record.fingerprint) or any(is_upper_layer(id) for s in stacks for id in s):

@@ -120,9 +120,24 @@ class Leases:
         network = settings.ipv4.network
         if address not in network or address in (network.network_address, network.broadcast_address):
             raise InvalidRequestError(f'Invalid ipv4.address "{wanted}": not a host address of {network}')
-        if address == settings.ipv4.ip or str(address) in self._taken[settings.bridge.name] - {own}:
-            raise ConflictError(f'Cannot use ipv4.address "{wanted}": it is taken')
+        if address == settings.ipv4.ip:
+            raise ConflictError(f'Cannot use ipv4.address "{wanted}": it is that of network "{settings.bridge.name}"')
+        if str(address) in self._taken[settings.bridge.name] - {own}:
+            raise ConflictError(
+                f'Cannot use ipv4.address "{wanted}": {self._holder(settings.bridge.name, str(address))} has it'
+            )
         return str(address)
+
+    def _holder(self, network: str, address: str) -> str:
+        """Whose a taken address is, for people."""
+        return next(
+            (
+                f'instance "{plain_name(lease.instance)}"'
+                for lease in self._leases.values()
+                if (lease.network, lease.address) == (network, address)
+            ),
+            "another instance",
+        )
 
     def _free(self, settings: Settings) -> str:
         """The next free address, round the ranges, so that one just given back rests."""

@@ -196,7 +196,7 @@ class TarReader:
         # Some writers of old summed signed characters.
         covered = block[:148] + b" " * 8 + block[156:]
         if sum(byte - 256 if byte > 127 else byte for byte in covered) != _octal(checksum_field, "checksum"):
-            raise LayerError("Malformed tar stream: a header's checksum is wrong")
+            raise LayerError("Malformed tar stream: a header's checksum is wrong (no tar archive, or damaged)")
         return False
 
     def _next_chunk(self, where: str) -> None:
@@ -220,7 +220,7 @@ class TarReader:
                 if not self._has_next_chunk():
                     if end_allowed and not parts:
                         return b""
-                    raise LayerError("Malformed tar stream: it ends in a header")
+                    raise LayerError("Malformed tar stream: it ends in a header (no tar archive, or cut off)")
                 continue
             self._position += len(part)
             missing -= len(part)

@@ -107,6 +107,8 @@ def test_restore_copy_and_rename(play: Play) -> None:
         assert (await send(api, "POST", f"{WEB}/snapshots", {"name": "one"}))[0] == 200
         assert (await send(api, "PATCH", WEB, {"config": {"user.a": "2"}}))[0] == 200
         body = {"restore": "web/one", "config": None, "devices": None, "profiles": None, "description": ""}
+        assert (await send(api, "PUT", WEB, body | {"stateful": True}))[0] == 501
+        assert (await api.get(WEB))["metadata"]["config"]["user.a"] == "2"
         assert await send(api, "PUT", WEB, body) == (200, "")
         assert (await api.get(WEB))["metadata"]["config"]["user.a"] == "1"
         source = {"type": "copy", "source": "web", "live": True, "base-image": "x"}

@@ -196,6 +196,16 @@ def test_interactive_terminal(tmp_path: Path) -> None:
     with_api(tmp_path, test)
 
 
+def test_a_terminal_whose_client_has_no_size(tmp_path: Path) -> None:
+    async def test(api: Api) -> None:
+        async with started(api, tmp_path, *SH, "stty size", interactive=True) as run:
+            await run.connect("control")
+            assert await read(await run.connect("0")) == b"25 80\r\n"
+            assert await run.result() == (Status.SUCCESS, 0)
+
+    with_api(tmp_path, test)
+
+
 def test_interactive_output_is_never_lost(tmp_path: Path) -> None:
     async def test(api: Api) -> None:
         for number in range(50):

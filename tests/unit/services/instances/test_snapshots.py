@@ -282,7 +282,12 @@ def test_names_expiry_and_deletion(play: Play) -> None:
         # The instance stands on it.
         assert host.store.layer(host.instances.get("web").record.layers[-1]) is not None
         layer = host.instances.get("web").record.layers[-1]
+        await snapshots.create("web", "last")
         await host.instances.delete("web")
+        assert [event for event in host.events if "deleted" in event[0]][-2:] == [
+            ("instance-snapshot-deleted", "/1.0/instances/web/snapshots/last"),
+            ("instance-deleted", "/1.0/instances/web"),
+        ]
         await eventually(lambda: host.store.layer(layer) is None)
 
     play(scenario)

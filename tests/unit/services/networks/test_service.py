@@ -39,9 +39,9 @@ def test_a_pinned_address(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await create(host, "a", devices=nic("10.76.9.9"))
         assert host.networks.leases("lxdpybr0")[0].address == "10.76.9.9"
-        with pytest.raises(ConflictError, match="taken"):
+        with pytest.raises(ConflictError, match='instance "a" has it'):
             await create(host, "b", devices=nic("10.76.9.9"))
-        with pytest.raises(ConflictError, match="taken"):
+        with pytest.raises(ConflictError, match='that of network "lxdpybr0"'):
             await create(host, "c", devices=nic("10.76.0.1"))
         for address in ("10.77.0.1", "10.76.0.0", "10.76.255.255"):
             with pytest.raises(InvalidRequestError, match="not a host address"):
