@@ -6,6 +6,7 @@ import ctypes
 import os
 
 FUSE_SUPER_MAGIC = 0x65735546
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
 
 
 class _Statfs(ctypes.Structure):

@@ -513,3 +513,32 @@ def test_a_client_that_leaves(daemon: Daemon) -> None:
             else:
                 while get(daemon, "c1", "/root/half").status_code == 404:
                     time.sleep(0.02)
+
+
+def test_a_file_system_of_the_containers_own_keeps_nobody_waiting(daemon: Daemon) -> None:
+    """A thread of the daemon's that waits for it would wait for ever."""
+    script = (
+        'while ! [ -e /tmp/over/f ]; do sleep 0.1; done; [ "$1" = chroot ] && exec chroot /tmp/over /busybox sleep 1000'
+    )
+    for name, root in (("stuck", ""), ("left", "chroot")):
+        command = f"sh -c '{script}; exec sleep 1000' sh {root}"
+        daemon.create(name, IMAGE, config={"oci.entrypoint": command})
+        pid = daemon.get(f"/1.0/instances/{name}/state")["pid"]
+        helper = Path(__file__).with_name("stuck_fuse.py")
+        arguments = [sys.executable, str(helper), str(pid), "/tmp/stuck", "/tmp/over"]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n"
+                paths = ["/tmp/stuck/f", "/tmp/over/f"]
+                if root:
+                    while os.path.exists(f"/proc/{pid}/root/tmp"):
+                        time.sleep(0.01)
+                    paths = ["/f"]
+                for path in paths:
+                    status, text = error(get(daemon, name, path))
+                    assert (status, "FUSE" in text) == (501, True), text
+            finally:
+                server.kill()
+        daemon.act(name, "stop", force=True)
+        daemon.delete(name)

@@ -262,7 +262,8 @@ class Container:
         self._check_running()
         assert self._init is not None
         async with self._host.jobs:
-            job = await self._host.zygote.job({"job": "files", "init_pid": self._init_pid}, (self._init.fileno(),))
+            request = {"job": "files", "init_pid": self._init_pid, "directory": self._identity.directory}
+            job = await self._host.zygote.job(request, (self._init.fileno(),))
             return await LxcFiles.begin(self.name, job)
 
     def detach(self) -> None:

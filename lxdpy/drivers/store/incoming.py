@@ -62,10 +62,13 @@ class IncomingFiles:
         return ImageFiles(self._hash.hexdigest(), files[0], files[1] if len(files) > 1 else None)
 
     def discard(self) -> None:
-        """See `Incoming.discard`."""
-        with self._lock:
-            self._discarded = True
-            self._remove()
+        """See `Incoming.discard`. Waits for nobody: a thread that is at work, and may be so for long, does it then."""
+        self._discarded = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._remove()
+            finally:
+                self._lock.release()
 
     def _remove(self) -> None:
         for file in self._files:
@@ -88,9 +91,14 @@ class IncomingFiles:
             await asyncio.to_thread(self._locked, lambda: self._write(data))
 
     def _locked(self, step: Callable[[], None]) -> None:
-        with self._lock:
-            if not self._discarded:
-                step()
+        try:
+            with self._lock:
+                if not self._discarded:
+                    step()
+        finally:
+            # Whoever discarded meanwhile did not wait for the lock.
+            if self._discarded:
+                self.discard()
 
     def _open(self) -> None:
         path = self._disk.incoming()

@@ -3,7 +3,7 @@
     metadata.yaml   templates/NAME   oci.json (of an app)   rootfs/...      pax, whole seconds, numeric owners
 
 The layers are mounted read-only in no place at all; nobody writes to them meanwhile. What a tar can't hold (sockets) is
-left out. Hardlinks stay hardlinks; holes are filled.
+left out, and so are extended attributes with odd names. Hardlinks stay hardlinks; holes are filled.
 """
 
 from __future__ import annotations
@@ -210,9 +210,17 @@ _TYPES = {
 
 
 def _xattrs(fd: int) -> list[tuple[str, bytes]]:
-    """Those that an image may have."""
+    """Those that an image may have, and whose names a tar can hold: in UTF-8, and before the first `=`."""
     found = []
     for name in sorted(os.listxattr(fd)):
-        if is_allowed_xattr(os.fsencode(name)):
+        if is_allowed_xattr(os.fsencode(name)) and "=" not in name and _is_text(name):
             found.append((name, os.getxattr(fd, name)))
     return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

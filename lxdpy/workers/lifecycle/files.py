@@ -6,6 +6,7 @@
 
 Requests are answered one after the other. Data do not come through here: the daemon gets descriptors. What is in the
 container is hostile: paths are resolved within its root, and nothing but regular files and directories is ever opened.
+What could keep the daemon waiting in a read is not given to it: this process can be killed, a thread of its can not.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from collections.abc import Callable
 from lxdpy import errors
 from lxdpy.drivers.overlay.stack import mount_stack
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, UnsupportedError
+from lxdpy.linux import process
 from lxdpy.linux.mount import CLONE_NEWNS, CLONE_NEWUSER, setns
 from lxdpy.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from lxdpy.linux.statfs import FUSE_SUPER_MAGIC, file_system_type
+from lxdpy.linux.statfs import FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, file_system_type
 from lxdpy.workers.lifecycle.rootfs import Rootfs
 from lxdpy.workers.zygote import Channel
 
@@ -61,8 +63,12 @@ def files(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
     """
     # Of the host's /proc: behind the next step there may be another one.
     own_fds = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    root_fd = _running_root(int(str(request["init_pid"])), fds) if "init_pid" in request else _stopped_root(request)
-    tree = Tree(root_fd, own_fds)
+    if "init_pid" in request:
+        root_fd, device = _running_root(int(str(request["init_pid"])), str(request["directory"]), fds)
+    else:
+        root_fd = _stopped_root(request)
+        device = os.fstat(root_fd).st_dev
+    tree = Tree(root_fd, own_fds, device)
     channel.send({})
     while (received := channel.receive()) is not None:
         message, _ = received
@@ -81,8 +87,9 @@ def files(request: dict[str, object], channel: Channel, fds: list[int]) -> None:
                 os.close(fd)
 
 
-def _running_root(init_pid: int, fds: list[int]) -> int:
-    """The container's root; this process enters the container's mounts, and becomes root of its user namespace.
+def _running_root(init_pid: int, directory: str, fds: list[int]) -> tuple[int, int]:
+    """The container's root, and the device of its layers, which its init may have left for another root; this process
+    enters the container's mounts, and becomes root of its user namespace.
 
     From another mount namespace a directory could be removed on which the container has something mounted.
     """
@@ -91,6 +98,8 @@ def _running_root(init_pid: int, fds: list[int]) -> int:
     mounts_fd = os.open(f"/proc/{init_pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     userns_fd = os.open(f"/proc/{init_pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
+        # As its monitor sees it, in whose namespace it was attached.
+        device = os.stat(f"/proc/{process.parent(init_pid)}/root{directory}/rootfs").st_dev
         # Still alive, so all are of the process that was meant.
         signal.pidfd_send_signal(pidfd, 0)
         own_userns = os.stat("/proc/self/ns/user")
@@ -106,7 +115,7 @@ def _running_root(init_pid: int, fds: list[int]) -> int:
         os.close(userns_fd)
         os.close(mounts_fd)
         os.close(pidfd)
-    return root_fd
+    return root_fd, device
 
 
 def _stopped_root(request: dict[str, object]) -> int:
@@ -126,10 +135,11 @@ def _stopped_root(request: dict[str, object]) -> int:
 class Tree:
     """The files below one root."""
 
-    def __init__(self, root_fd: int, own_fds: int) -> None:
-        """`own_fds` is a descriptor of /proc/self/fd."""
+    def __init__(self, root_fd: int, own_fds: int, device: int) -> None:
+        """`own_fds` is a descriptor of /proc/self/fd, `device` what files of the root's layers are on."""
         self._own_fds = own_fds
         self._rootfs = Rootfs(root_fd, None)
+        self._device = device
         self._operations: dict[object, Callable[[str, dict[str, object]], Answer]] = {
             "status": self._status,
             "open": self._open,
@@ -206,7 +216,7 @@ class Tree:
         fd = self._rootfs.open(path, os.O_WRONLY | os.O_CREAT | _OPEN, 0o600)
         try:
             # The container may have been quicker, and put something else there.
-            _check_regular(fd, path)
+            self._check_regular(fd, path)
             _adorn(fd, {**message, "mode": 0o644 if message["mode"] is None else message["mode"]}, _ALL)
         except BaseException:
             os.close(fd)
@@ -287,8 +297,23 @@ class Tree:
     def _reopen(self, found: int, path: str, flags: int) -> int:
         """Open what an O_PATH descriptor holds, once it is known to be harmless."""
         if not stat.S_ISDIR(os.fstat(found).st_mode):
-            _check_regular(found, path)
+            self._check_regular(found, path)
         return os.open(str(found), flags | _OPEN, dir_fd=self._own_fds)
+
+    def _check_regular(self, fd: int, path: str) -> None:
+        """Raises InvalidRequestError for a device or the like, as opening one may act, or wait for ever;
+        UnsupportedError for a file whose reader a process of the container could keep waiting."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidRequestError(f'Cannot open "{_shown(path)}": it is a {_kind(status.st_mode)}')
+        kind = file_system_type(fd)
+        if kind == FUSE_SUPER_MAGIC:
+            raise UnsupportedError(f'Cannot open "{_shown(path)}": it is on a FUSE file system')
+        # The root's layers are all on one file system, so that its files are of its own device.
+        if kind == OVERLAYFS_SUPER_MAGIC and status.st_dev != self._device:
+            raise UnsupportedError(
+                f'Cannot open "{_shown(path)}": it is on an overlay other than the root, which may stand on FUSE'
+            )
 
 
 _VERBS: dict[object, str] = {
@@ -311,16 +336,6 @@ def _names(fd: int, path: str) -> list[str]:
             if len(names) > MAX_NAMES:
                 raise InvalidRequestError(f'Cannot list "{_shown(path)}": it has more than {MAX_NAMES} entries')
     return sorted(names)
-
-
-def _check_regular(fd: int, path: str) -> None:
-    """Raises InvalidRequestError for a device or the like, as opening one may act, or wait for ever; UnsupportedError
-    for a file whose reader a process of the container could keep waiting."""
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        raise InvalidRequestError(f'Cannot open "{_shown(path)}": it is a {_kind(mode)}')
-    if file_system_type(fd) == FUSE_SUPER_MAGIC:
-        raise UnsupportedError(f'Cannot open "{_shown(path)}": it is on a FUSE file system')
 
 
 def _kind(mode: int) -> str:

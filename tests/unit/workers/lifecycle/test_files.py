@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 def tree(root: Path) -> Iterator[Tree]:
     descriptors = [os.open(root, os.O_PATH | os.O_DIRECTORY), os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY)]
     mask = os.umask(0)
-    yield Tree(*descriptors)
+    yield Tree(*descriptors, root.stat().st_dev)
     os.umask(mask)
     for fd in descriptors:
         os.close(fd)
