@@ -100,7 +100,9 @@ async def _serve(settings: Config, group: str) -> None:
             settings, database, HostVolumes(settings.workers.lifecycle), store, projects, events.lifecycle
         )
         stack.push_async_callback(storage.close)
-        images = ImageService(settings, database, store, registry, StreamsClient(), server_config, events.lifecycle)
+        images = ImageService(
+            settings, database, store, registry, StreamsClient(), server_config, projects, events.lifecycle
+        )
         upkeep = ImageUpkeep(images, server_config)
         instances = InstanceService(
             settings,

@@ -58,6 +58,7 @@ from lxdpy.services.images.lazy import VIRTUAL_S, LazyImages
 from lxdpy.services.images.rebuild import rebuild
 from lxdpy.services.images.remote import RemoteImages
 from lxdpy.services.images.source import ImageSource
+from lxdpy.services.projects import ProjectService
 from lxdpy.services.server_config import ServerConfig
 from lxdpy.services.uninterrupted import uninterrupted
 
@@ -95,8 +96,10 @@ class ImageService:
         registry: Registry,
         servers: ImageServers,
         server_config: ServerConfig,
+        projects: ProjectService,
         announce: Announce,
     ) -> None:
+        self._projects = projects
         self._config = config
         self._database = database
         self._store = store
@@ -265,8 +268,12 @@ class ImageService:
         """Bring what `find` has found, and have it as `wanted`, which an image that is here already becomes as well,
         unless an instance is all that is wanted (`cached`).
 
-        Raises what `pull` and `import_files` raise.
+        Raises what `pull` and `import_files` raise, and NotFoundError (the project).
         """
+        with self._projects.filling(wanted.project):
+            return await self._fetch(found, wanted, progress)
+
+    async def _fetch(self, found: FoundImage, wanted: ImageDetails, progress: Progress) -> ImageRecord:
         if found.remote is not None:
             # Held by those who wait, and gone with the last of them.
             async with self._fetching.setdefault(found.fingerprint, asyncio.Lock()):
@@ -360,8 +367,13 @@ class ImageService:
         """Unpack an LXD image's files, keep them, and record it.
 
         Raises ConflictError (it, or one of its new names, is here already), InvalidRequestError (another fingerprint,
-        nonsense in it), LayerError (it is no image), UnsupportedError, NoSpaceError, WorkerError.
+        nonsense in it), LayerError (it is no image), UnsupportedError, NotFoundError (the project), NoSpaceError,
+        WorkerError.
         """
+        with self._projects.filling(details.project):
+            return await self._import_files(files, details)
+
+    async def _import_files(self, files: ImageFiles, details: ImageDetails) -> ImageRecord:
         self._check_import(files, details)
         check_properties(details.properties)
         if files.fingerprint in self._images:

@@ -21,7 +21,7 @@ from lxdpy.db.backups import BackupRecord
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import BackupPartSpec, BackupSpec, Compression, Store
-from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError, WorkerError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, WorkerError
 from lxdpy.image_metadata import ImageMetadata
 from lxdpy.oci.digest import Digest
 from lxdpy.progress import Progress
@@ -267,10 +267,19 @@ class Backups:
         """Give a backup another name. Raises NotFoundError, InvalidRequestError, ConflictError."""
         backup = self.get(instance, name)
         self.check_new(instance, new)
-        await self._database.run(lambda db: table.rename(db, backup, new))
-        self._records[backup.file] = dataclasses.replace(backup, name=new)
-        self._roster.on_change(instance)
+        self._making.add((instance, new))
+        try:
+            await uninterrupted(self._rename(backup, new))
+        finally:
+            self._making.discard((instance, new))
         self._announce("instance-backup-renamed", instance_url(instance, "backups", new), {"old_name": name})
+
+    async def _rename(self, backup: BackupRecord, new: str) -> None:
+        await self._database.run(lambda db: table.rename(db, backup, new))
+        # Its instance may have been renamed, too, or deleted.
+        if (now := self._records.get(backup.file)) is not None:
+            self._records[backup.file] = dataclasses.replace(now, name=new)
+            self._roster.on_change(now.instance)
 
     async def delete(self, instance: str, name: str) -> None:
         """Delete a backup. Raises NotFoundError."""
@@ -287,7 +296,7 @@ class Backups:
     async def forget(self, instance: str) -> None:
         """Remove the files of an instance that was deleted, whose rows are gone with its own."""
         for backup in [each for each in self._records.values() if each.instance == instance]:
-            del self._records[backup.file]
+            self._records.pop(backup.file, None)
             await asyncio.to_thread((self._root / backup.file).unlink, True)
 
     def renamed(self, old: str, new: str) -> None:
@@ -304,8 +313,11 @@ class Backups:
             for backup in [each for each in self._records.values() if 0 < each.expires_at <= now]:
                 try:
                     await self.delete(backup.instance, backup.name)
-                except LxdpyError as exc:
-                    logger.error("Cannot delete expired backup %s of %s: %s", backup.name, backup.instance, exc)
+                except NotFoundError:
+                    # Deleted meanwhile.
+                    continue
+                except Exception:
+                    logger.exception("Cannot delete expired backup %s of %s", backup.name, backup.instance)
             await asyncio.sleep(_EXPIRY_CHECK_S)
 
 

@@ -82,7 +82,8 @@ class Importer:
             index = await asyncio.to_thread(_read_index, unpacked)
             name = reserve(qualify(new.project, new.name or index.instance.name), index.instance)
             try:
-                await uninterrupted(self._make(name, index, unpacked))
+                with self._profiles.held(new.project, index.instance.profiles):
+                    await uninterrupted(self._make(name, index, unpacked))
             finally:
                 unreserve(name)
         finally:

@@ -154,7 +154,8 @@ class Profiles:
             owner = self.owner(record.project)
             if record.name == DEFAULT or (owner, record.name) in self._profiles:
                 raise ConflictError(f'Profile "{record.name}" already exists')
-            await self._put(replace(record, project=owner))
+            with self._projects.filling(owner):
+                await self._put(replace(record, project=owner))
 
     async def update(self, project: str, name: str, wanted: Callable[[ProfileRecord], ProfileSettings]) -> None:
         """Replace what a client may write; limits, NICs and disks of running instances change at once, the rest at
@@ -167,6 +168,12 @@ class Profiles:
         self._announce("profile-updated", in_project(f"/1.0/profiles/{name}", project))
 
     async def _update(self, project: str, name: str, wanted: Callable[[ProfileRecord], ProfileSettings]) -> None:
+        record = await self._replace(project, name, wanted)
+        await self.users.apply(record.project, name)
+
+    async def _replace(
+        self, project: str, name: str, wanted: Callable[[ProfileRecord], ProfileSettings]
+    ) -> ProfileRecord:
         async with self._changing:
             old = self.get(project, name)
             new = wanted(old)
@@ -175,11 +182,14 @@ class Profiles:
             self.users.check(record)
             await self._put(record)
         self.users.changed(record.project, name)
-        await self.users.apply(record.project, name)
+        return record
 
     async def change_devices(self, project: str, name: str, devices: Devices) -> None:
-        """Replace a profile's devices, on the daemon's own account. Raises NotFoundError."""
-        await self._update(project, name, lambda profile: ProfileSettings(profile.description, profile.config, devices))
+        """Replace a profile's devices, on the daemon's own account, by others that mean the same to all that runs: no
+        instance's lock is waited for. Raises NotFoundError."""
+        await self._replace(
+            project, name, lambda profile: ProfileSettings(profile.description, profile.config, devices)
+        )
 
     async def rename(self, project: str, name: str, new_name: str) -> None:
         """Rename a profile, also in the instances that have it.

@@ -21,6 +21,7 @@ async def rename(
     roster: Roster,
     directories: InstanceDirectories,
     networks: NetworkService,
+    renamed: Callable[[str, str], None],
     name: str,
     new_name: str,
     *,
@@ -28,19 +29,26 @@ async def rename(
 ) -> None:
     """Rename a stopped instance to a name that nobody else has; with `instance_only` its snapshots go.
 
+    `renamed(name, new_name)` is called in the moment in which it has the other name.
+
     Raises NotFoundError, InvalidRequestError when it runs, WorkerError.
     """
     async with roster.held(name) as runtime:
         if runtime.container is not None:
             raise InvalidRequestError("Renaming of running container not allowed")
         await runtime.cleared()
-        await uninterrupted(_rename(roster, directories, networks, runtime, new_name))
+        await uninterrupted(_rename(roster, directories, networks, renamed, runtime, new_name))
         if instance_only:
             await roster.rewrite(runtime, lambda record, snapshots: (record, ()))
 
 
 async def _rename(
-    roster: Roster, directories: InstanceDirectories, networks: NetworkService, runtime: Runtime, new_name: str
+    roster: Roster,
+    directories: InstanceDirectories,
+    networks: NetworkService,
+    renamed: Callable[[str, str], None],
+    runtime: Runtime,
+    new_name: str,
 ) -> None:
     name = runtime.record.name
     await roster.rewrite(runtime, _named(new_name))
@@ -49,6 +57,7 @@ async def _rename(
     except BaseException:
         await roster.rewrite(runtime, _named(name))
         raise
+    renamed(name, new_name)
     await networks.rename_instance(name, new_name)
 
 

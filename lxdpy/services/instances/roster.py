@@ -197,6 +197,9 @@ class _ProfileUsers(ProfileUsers):
         """As `ProfileUsers.apply`."""
         failed = []
         for runtime in self._with(owner, profile):
+            if runtime.container is None and not runtime.starting:
+                # Its next start reads what the profile says by then; something may hold it for long, a backup say.
+                continue
             name = runtime.record.name
             try:
                 await self._roster.follow(name)

@@ -11,6 +11,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lxdpy.config import Config
@@ -347,15 +348,25 @@ class InstanceService:
                 self._images.garbage.pin(record.layers, record.blobs),
                 self._profiles.held(project_of(new.name), new.settings.profiles),
             ):
+                if record.fingerprint and not self._images.has(record.fingerprint):
+                    # Deleted since it was found: its layers may be gone.
+                    raise NotFoundError(f'Image "{record.fingerprint}" not found')
                 await uninterrupted(self._create(new, record))
             if new.start:
                 await self._life.start(new.name)
         except asyncio.CancelledError:
-            if new.name in self._runtimes:
-                await self.delete(new.name)
+            await self._undo(new.name)
             raise
         finally:
             self.unreserve(new.name)
+
+    async def _undo(self, name: str) -> None:
+        """Delete what was made, even if it runs already."""
+        if name in self._runtimes:
+            with suppress(ConflictError, NotFoundError):
+                await self._life.stop(name, Stop(force=True))
+            with suppress(NotFoundError):
+                await self.delete(name)
 
     def _with_profiles(self, new: NewInstance, image: ImageRecord) -> NewInstance:
         """The request with the profiles that its image names, if they are not its own. Raises NotFoundError."""
@@ -437,8 +448,7 @@ class InstanceService:
             if new.start:
                 await self._life.start(new.name)
         except asyncio.CancelledError:
-            if new.name in self._runtimes:
-                await self.delete(new.name)
+            await self._undo(new.name)
             raise
         finally:
             self.unreserve(new.name)
@@ -469,13 +479,18 @@ class InstanceService:
         try:
             with self._profiles.held(project_of(new_name), self._roster.get(name).record.profiles):
                 await renaming.rename(
-                    self._roster, self._directories, self._networks, name, new_name, instance_only=instance_only
+                    self._roster,
+                    self._directories,
+                    self._networks,
+                    self.backups.renamed,
+                    name,
+                    new_name,
+                    instance_only=instance_only,
                 )
         finally:
             self.unreserve(new_name)
         if instance_only:
             self._spawn(self._images.garbage.collect())
-        self.backups.renamed(name, new_name)
         self._announce("instance-renamed", instance_url(new_name), {"old_name": plain_name(name)})
 
     def check_delete(self, name: str) -> None:

@@ -330,8 +330,12 @@ class Snapshots:
         while True:
             await asyncio.sleep(_MINUTE_S - time.time() % _MINUTE_S)
             now = time.time()
-            await self.expire(now)
-            await self.take_due(datetime.fromtimestamp(now))
+            try:
+                await self.expire(now)
+                await self.take_due(datetime.fromtimestamp(now))
+            except Exception:
+                # The next minute has snapshots of its own.
+                logger.exception("Cannot look after snapshots")
 
     def _started(self, name: str) -> None:
         if schedule.at_startup(self._config(name).get("snapshots.schedule", "")):
@@ -343,6 +347,9 @@ class Snapshots:
     async def take_due(self, moment: datetime) -> None:
         """Take the snapshots that schedules want in this minute."""
         for name, runtime in list(self._roster.runtimes.items()):
+            if self._roster.runtimes.get(name) is not runtime:
+                # Deleted while those before it were taken.
+                continue
             config, _ = self._roster.expanded(runtime)
             stopped = parse_bool(config.get("snapshots.schedule.stopped", ""))
             if (runtime.container or stopped) and schedule.due(config.get("snapshots.schedule", ""), moment):

@@ -6,7 +6,9 @@ stay as they are, and it can neither be renamed nor deleted.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from lxdpy.db import profiles as profiles_table
@@ -41,6 +43,7 @@ class ProjectService:
         self._projects: dict[str, ProjectRecord] = {}
         self._users: list[Users] = []
         self._forget: list[Callable[[str], None]] = []
+        self._filling: Counter[str] = Counter()
         self._changing = asyncio.Lock()
 
     async def load(self) -> None:
@@ -75,6 +78,17 @@ class ProjectService:
     def used_by(self, name: str) -> list[str]:
         """API paths of what is in a project."""
         return [path for users in self._users for path in users(name)]
+
+    @contextmanager
+    def filling(self, name: str) -> Iterator[None]:
+        """Keep a project from being deleted, renamed and changed while something is made that will be in it: a pull
+        takes its time. Raises NotFoundError."""
+        self.get(name)
+        self._filling[name] += 1
+        try:
+            yield
+        finally:
+            self._filling[name] -= 1
 
     def check_room(self, name: str, instances: int) -> None:
         """Raises NotFoundError, and InvalidRequestError when a project that has `instances` may not have one more."""
@@ -212,5 +226,7 @@ class ProjectService:
             listener(name)
 
     def _is_empty(self, name: str) -> bool:
-        """Whether nothing is in a project but the profile that each has."""
-        return not [path for path in self.used_by(name) if path != in_project("/1.0/profiles/default", name)]
+        """Whether nothing is in a project, or about to be, but the profile that each has."""
+        return not self._filling[name] and not [
+            path for path in self.used_by(name) if path != in_project("/1.0/profiles/default", name)
+        ]

@@ -22,7 +22,7 @@ from lxdpy.db import storage as table
 from lxdpy.db.connection import Database
 from lxdpy.db.storage import VolumeBackupRecord, VolumeRecord, VolumeSnapshotRecord
 from lxdpy.drivers.base import BackupPartSpec, BackupSpec, Compression, ImageFiles, Store, UnpackedBackup
-from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError, WorkerError
+from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, WorkerError
 from lxdpy.image_metadata import load_document
 from lxdpy.progress import Progress
 from lxdpy.services.events import Announce
@@ -206,9 +206,18 @@ class VolumeBackups:
         """Give a backup another name. Raises NotFoundError, InvalidRequestError, ConflictError."""
         backup = self.get(key, name)
         self.check_new(key, new)
-        await self._database.run(lambda db: table.rename_backup(db, backup, new))
-        self._records[backup.file] = dataclasses.replace(backup, name=new)
+        self._making.add((key, new))
+        try:
+            await uninterrupted(self._rename(backup, new))
+        finally:
+            self._making.discard((key, new))
         self._announce("storage-volume-backup-renamed", volume_path(key), {"old_name": name})
+
+    async def _rename(self, backup: VolumeBackupRecord, new: str) -> None:
+        await self._database.run(lambda db: table.rename_backup(db, backup, new))
+        # Its volume may have been renamed, too, or deleted.
+        if (now := self._records.get(backup.file)) is not None:
+            self._records[backup.file] = dataclasses.replace(now, name=new)
 
     async def delete(self, key: VolumeKey, name: str) -> None:
         """Delete a backup. Raises NotFoundError."""
@@ -223,7 +232,7 @@ class VolumeBackups:
     async def forget(self, key: VolumeKey) -> None:
         """Remove the files of a volume that was deleted, whose rows are gone with its own."""
         for backup in [each for each in self._records.values() if _key(each) == key]:
-            del self._records[backup.file]
+            self._records.pop(backup.file, None)
             await asyncio.to_thread((self._root / backup.file).unlink, True)
 
     async def renamed(self, old: VolumeKey, new: VolumeKey) -> None:
@@ -238,8 +247,11 @@ class VolumeBackups:
             for backup in [each for each in self._records.values() if 0 < each.expires_at <= now]:
                 try:
                     await self.delete(_key(backup), backup.name)
-                except LxdpyError as exc:
-                    logger.error("Cannot delete expired backup %s of %s: %s", backup.name, backup.volume, exc)
+                except NotFoundError:
+                    # Deleted meanwhile.
+                    continue
+                except Exception:
+                    logger.exception("Cannot delete expired backup %s of %s", backup.name, backup.volume)
             await asyncio.sleep(_EXPIRY_CHECK_S)
 
     # ---- importing

@@ -44,7 +44,7 @@ class StorageService:
         self._changing = asyncio.Lock()
         self._users: list[Callable[[], Iterable[User]]] = []
         self._holdings: list[Callable[[], Iterable[Holding]]] = []
-        shelf = Shelf(self, self._directories, trees)
+        shelf = Shelf(self, self._directories, trees, projects.filling)
         self.volumes = VolumeService(shelf, database, announce)
         self.backups = VolumeBackups(shelf, self.volumes, store, database, announce, config.state_dir)
         self.volumes.on_rename(self.backups.renamed)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -73,7 +73,15 @@ class Entry:
 class Shelf:
     """Every custom volume of this host."""
 
-    def __init__(self, pools: Pools, directories: PoolDirectories, trees: VolumeTrees) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        directories: PoolDirectories,
+        trees: VolumeTrees,
+        filling: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        """`filling` keeps a project as it is while a volume of it is made."""
+        self._filling = filling
         self.pools = pools
         self.trees = trees
         self._directories = directories
@@ -106,9 +114,9 @@ class Shelf:
 
     @contextmanager
     def reservation(self, key: VolumeKey) -> Iterator[None]:
-        """Nobody else makes a volume of this name meanwhile. Raises ConflictError."""
+        """Nobody else makes a volume of this name meanwhile. Raises ConflictError, NotFoundError (its project)."""
         self.check_free(key)
-        with self._reservation(key):
+        with self._filling(key.project), self._reservation(key):
             yield
 
     def check_free_snapshot(self, key: VolumeKey, name: str) -> None:

@@ -322,7 +322,7 @@ class VolumeService:
     async def restore(self, key: VolumeKey, name: str) -> None:
         """Give a volume the files of one of its snapshots.
 
-        Raises NotFoundError, InvalidRequestError when a running instance uses it, NoSpaceError, WorkerError.
+        Raises NotFoundError, InvalidRequestError when a running instance uses it, BusyError, NoSpaceError, WorkerError.
         """
         entry = self._shelf.get(key)
         snapshot = entry.snapshot(name)
@@ -334,6 +334,8 @@ class VolumeService:
         try:
             async with self._shelf.locked(key) as entry:
                 self._check_stopped("restore", key)
+                # Or the files go from under a copy, which would take them for deleted.
+                entry.check_idle()
                 old = self._shelf.volume_place(entry.record)
                 await uninterrupted(self._put(entry, dataclasses.replace(entry.record, directory=directory)))
         except BaseException:

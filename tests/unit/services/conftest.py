@@ -76,7 +76,7 @@ async def build(
     projects = ProjectService(database, announce)
     profiles = Profiles(database, projects, announce, config.network.bridge)
     networks = NetworkService(config, database, network_host, lease_server, announce)
-    images = ImageService(config, database, store, registry, servers, server_config, announce)
+    images = ImageService(config, database, store, registry, servers, server_config, projects, announce)
     renderer = FakeRenderer()
     trees = FakeTrees()
     storage = StorageService(config, database, trees, store, projects, announce)
