@@ -39,6 +39,12 @@ def plain_name(name: str) -> str:
     return split(name)[1]
 
 
+def dns_name(name: str) -> str:
+    """What an instance is called below its network's domain, as LXD has it: two projects may each have a `web`."""
+    project, plain = split(name)
+    return plain if project == DEFAULT else f"{plain}.{project}"
+
+
 def project_of(name: str) -> str:
     """The project that an instance is in."""
     return split(name)[0]

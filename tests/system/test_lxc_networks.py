@@ -98,6 +98,28 @@ def _sh(command: str) -> str:
     return subprocess.run(["sh", "-ec", command], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+def test_two_projects_have_an_instance_of_one_name(lxc: Lxc, network: str) -> None:
+    own = ("--project", "p1")
+    lxc.ok("project", "create", "p1", "-c", "features.images=false", "-c", "features.profiles=false")
+    try:
+        for where in ((), own):
+            lxc.ok("launch", "example", "web", "--network", network, *where)
+        lxc.ok("launch", "example", "asks", "--network", network, *own)
+        addresses = {
+            where: lxc.query(f"/1.0/instances/web/state?project={where}")["network"]["eth0"]["addresses"][0]["address"]
+            for where in ("default", "p1")
+        }
+        assert addresses["default"] in lxc.ok("exec", "web", "--", "nslookup", "web.lxd")
+        assert addresses["p1"] not in lxc.ok("exec", "web", "--", "nslookup", "web.lxd")
+        assert addresses["p1"] in lxc.ok("exec", "web", "--", "nslookup", "web.p1.lxd")
+        for name in ("web", "web.p1.lxd"):
+            assert addresses["p1"] in lxc.ok(*own, "exec", "asks", "--", "nslookup", name)
+    finally:
+        for instance in lxc.json("list", *own):
+            lxc.ok("delete", "--force", instance["name"], *own)
+        lxc.ok("project", "delete", "p1")
+
+
 def test_a_dhcp_client_gets_the_leases_address_and_names(lxc: Lxc, daemon: Daemon, network: str) -> None:
     lxc.ok("launch", "example", "dhcp", "--network", network)
     lxc.ok("launch", "example", "other", "--network", network)

@@ -89,6 +89,7 @@ class ServedHost:
     hwaddr: str
     address: str
     name: str
+    """Below the network's domain; it may have dots."""
 
 
 class LeaseServer(Protocol):

@@ -51,7 +51,8 @@ def configuration(network: ServedNetwork, link_index: int, directory: str, user:
 
 def dhcp_host(network: ServedNetwork, host: ServedHost) -> str:
     """A line of the directory `dhcp`: whose address it is."""
-    name = f",{host.name}" if network.dns == "managed" else ""
+    # Of a name with dots dnsmasq would serve the first part, which is another host's: such are in `names` only.
+    name = f",{host.name}" if network.dns == "managed" and "." not in host.name else ""
     return f"{host.hwaddr},{host.address}{name}\n"
 
 

@@ -21,7 +21,7 @@ from lxdpy.db.leases import LeaseRecord
 from lxdpy.db.networks import NetworkRecord
 from lxdpy.drivers.base import HostInterface, InterfaceUsage, LeaseServer, LinkSpec, NetworkHost, ServedHost
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError, UnsupportedError
-from lxdpy.project import plain_name
+from lxdpy.project import DEFAULT, dns_name, project_of
 from lxdpy.services.events import Announce
 from lxdpy.services.networks import settings as rules
 from lxdpy.services.networks.leases import Leases
@@ -364,7 +364,7 @@ class NetworkService:
                     raise InvalidRequestError(f'Cannot use ipv4.address "{pinned}": network "{name}" has no IPv4')
                 await self._drop(instance, device)
             if await self._is_served(settings):
-                resolver = _resolver(settings)
+                resolver = _resolver(settings, project_of(instance))
         addresses: list[ipaddress.IPv4Interface | ipaddress.IPv6Interface] = []
         gateways: list[str] = []
         if lease is not None and settings.ipv4 is not None and not asks:
@@ -489,14 +489,18 @@ class NetworkService:
 
 
 def _host(lease: LeaseRecord) -> ServedHost:
-    return ServedHost(lease.hwaddr, lease.address, plain_name(lease.instance))
+    return ServedHost(lease.hwaddr, lease.address, dns_name(lease.instance))
 
 
-def _resolver(settings: Settings) -> Resolver | None:
+def _resolver(settings: Settings, project: str) -> Resolver | None:
     gateway = settings.ipv4 or settings.ipv6
     if gateway is None or settings.served.dns == "none":
         return None
-    return Resolver(str(gateway.ip), tuple((settings.served.search or settings.served.domain).split(",")))
+    domains = (settings.served.search or settings.served.domain).split(",")
+    if project != DEFAULT:
+        # The project's own instances come first.
+        domains.insert(0, f"{project}.{settings.served.domain}")
+    return Resolver(str(gateway.ip), tuple(domains))
 
 
 def _own_ipv6(settings: Settings, text: str, *, asks: bool) -> ipaddress.IPv6Interface:

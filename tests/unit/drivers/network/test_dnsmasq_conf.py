@@ -23,6 +23,9 @@ def test_names() -> None:
     managed = {"domain=lxd", "local=/lxd/", "hostsdir=/state/networks/br7/names", "dhcp-ignore-names"}
     assert managed <= set(lines(NETWORK))
     assert dnsmasq_conf.host_name(NETWORK, HOST) == "10.1.2.3 web.lxd web\n"
+    elsewhere = replace(HOST, name="web.p1")
+    assert dnsmasq_conf.host_name(NETWORK, elsewhere) == "10.1.2.3 web.p1.lxd web.p1\n"
+    assert dnsmasq_conf.dhcp_host(NETWORK, elsewhere) == "00:16:3e:00:00:01,10.1.2.3\n"
     dynamic = replace(NETWORK, dns="dynamic")
     assert not {"hostsdir=/state/networks/br7/names", "dhcp-ignore-names"} & set(lines(dynamic))
     assert dnsmasq_conf.dhcp_host(dynamic, HOST) == "00:16:3e:00:00:01,10.1.2.3\n"

@@ -4,6 +4,7 @@ import pytest
 
 from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError, WorkerError
 from lxdpy.services.instances import Stop
+from lxdpy.services.projects import ProjectSettings
 from tests.unit.services.conftest import Host
 from tests.unit.services.instances.test_service import create
 
@@ -231,5 +232,24 @@ def test_an_ipv6_address_of_its_own(play: Play) -> None:
         other = {"network": "br7", "ipv6.address": "fd43::9"}
         with pytest.raises(InvalidRequestError, match="no such address"):
             await host.networks.attach("a", "eth0", other, "00:16:3e:00:00:01")
+
+    play(scenario)
+
+
+def test_two_projects_have_an_instance_of_one_name(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        await host.projects.create("p1", ProjectSettings(config={"features.profiles": "false"}))
+        await create(host, "web")
+        await create(host, "p1_web")
+        names = {served.address: served.name for served in host.lease_server.hosts["lxdpybr0"].values()}
+        assert names == {"10.76.0.2": "web", "10.76.0.3": "web.p1"}
+        texts = [
+            (host.config.state_dir / "instances" / name / "network/resolv.conf").read_text().splitlines()[0]
+            for name in ("web", "p1_web")
+        ]
+        assert texts == ["search lxd", "search p1.lxd lxd"]
+        await host.instances.stop("p1_web", Stop(force=True))
+        await host.instances.rename("p1_web", "db")
+        assert host.lease_server.hosts["lxdpybr0"]["10.76.0.3"].name == "db"
 
     play(scenario)
