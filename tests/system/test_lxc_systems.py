@@ -231,6 +231,9 @@ def test_ephemeral_system(lxc: Lxc) -> None:
     until(lambda: boots(lxc, "s2") == ["start", "stop", "start"], "a reboot is not its end")
     lxc.run("exec", "s2", "--", "/sbin/poweroff")
     until(lambda: lxc.json("list") == [], "a halt is")
+    lxc.ok("launch", "busybox", "s2", "--ephemeral")
+    lxc.ok("stop", "--force", "s2")
+    assert lxc.json("list") == []
 
 
 @pytest.fixture(scope="module")

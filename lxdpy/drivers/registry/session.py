@@ -94,9 +94,10 @@ def _refusal(response: Response, host: Host, reference: Reference) -> LxdpyError
     """The error that an answer means."""
     name = host.name if host.name == host.address else f"{host.name} ({host.address})"
     detail = _detail(response)
+    mark = "@" if reference.digest else ":"
     match response.status:
         case 404:
-            return NotFoundError(f"{name} has no {reference.repository}:{reference.target}: {detail}")
+            return NotFoundError(f"{name} has no {reference.repository}{mark}{reference.target}: {detail}")
         case 401 | 403:
             return AccessDeniedError(
                 f"{name} has no {reference.repository}, or lets it be pulled only with the right login: {detail}"

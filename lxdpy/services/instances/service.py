@@ -106,6 +106,8 @@ class InstanceService:
         self._runtimes = self._roster.runtimes
         self._reserved: set[str] = set()
         self._background: set[asyncio.Task[object]] = set()
+        self._deletions: dict[str, asyncio.Task[object]] = {}
+        """Of ephemeral instances that have ended."""
         self.snapshots = Snapshots(
             self._roster, self._life, self._directories, store, images, profiles, announce, self._spawn
         )
@@ -630,7 +632,7 @@ class InstanceService:
             case Action.START:
                 await self._life.start(name)
             case Action.STOP:
-                await self._life.stop(name, stop)
+                await self.stop(name, stop)
             case Action.RESTART:
                 await self._life.restart(name, stop)
             case Action.FREEZE:
@@ -643,8 +645,14 @@ class InstanceService:
         await self._life.start(name)
 
     async def stop(self, name: str, how: Stop) -> None:
-        """As `Life.stop`."""
+        """As `Life.stop`; an ephemeral instance is gone then, and its name free."""
+        runtime = self._roster.get(name)
         await self._life.stop(name, how)
+        if runtime.record.ephemeral:
+            if runtime.watcher is not None:
+                await asyncio.wait([runtime.watcher])
+            if (deletion := self._deletions.get(name)) is not None:
+                await asyncio.wait([deletion])
 
     # ---- storage
 
@@ -668,7 +676,7 @@ class InstanceService:
     # ---- background
 
     def _ephemeral_ended(self, name: str) -> None:
-        self._spawn(self._delete_ephemeral(name))
+        self._deletions[name] = self._task(self._delete_ephemeral(name))
 
     def _rebooted(self, name: str) -> None:
         self._spawn(self._reboot(name))
@@ -684,11 +692,18 @@ class InstanceService:
             await self.delete(name)
         except (NotFoundError, InvalidRequestError) as exc:
             logger.info("Ephemeral instance %s is not deleted: %s", name, exc)
+        finally:
+            if self._deletions.get(name) is asyncio.current_task():
+                del self._deletions[name]
 
     def _spawn(self, job: Coroutine[Any, Any, object]) -> None:
+        self._task(job)
+
+    def _task(self, job: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
         task = asyncio.create_task(job)
         self._background.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: "asyncio.Task[object]") -> None:
         self._background.discard(task)

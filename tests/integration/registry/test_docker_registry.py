@@ -53,6 +53,9 @@ def test_many_at_once(puller: Puller, example_registry: ExampleRegistry) -> None
 def test_unknown_tag(puller: Puller, example_registry: ExampleRegistry) -> None:
     with pytest.raises(NotFoundError, match="has no example:none: manifest unknown"):
         puller.resolve(f"{example_registry.host}/example:none", Platform.host())
+    digest = f"sha256:{'1' * 64}"
+    with pytest.raises(NotFoundError, match=f"has no example@{digest}: "):
+        puller.resolve(f"{example_registry.host}/example@{digest}", Platform.host())
 
 
 def test_wrong_password(puller: Puller, example_registry: ExampleRegistry) -> None:

@@ -227,6 +227,16 @@ def test_restart_keeps_the_address_and_an_ephemeral_instance(play: Play) -> None
     play(scenario)
 
 
+def test_a_stopped_ephemeral_instance_is_gone_at_once(play: Play) -> None:
+    async def scenario(host: Host) -> None:
+        for how in (Stop(), Stop(force=True)):
+            await create(host, ephemeral=True)
+            await host.instances.act("web", Action.STOP, how)
+            assert host.instances.names() == []
+
+    play(scenario)
+
+
 def test_a_start_waits_until_the_last_container_is_cleared(play: Play) -> None:
     async def scenario(host: Host) -> None:
         container = await create(host)
