@@ -22,7 +22,6 @@ LXD_EXTENSIONS = (
     "image_create_aliases",
     "image_profiles",
     "image_types",
-    "image_create_aliases",
     "image_copy_profile",
     "image_force_refresh",
     "images_default_architecture",

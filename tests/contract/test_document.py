@@ -29,3 +29,4 @@ def test_every_reference_leads_somewhere() -> None:
 def test_extensions_are_documented_in_order() -> None:
     page = (API / "extensions.md").read_text(encoding="utf-8")
     assert tuple(re.findall(r"^(?:\| |### )`(\w+)`", page, re.MULTILINE)) == EXTENSIONS
+    assert len(set(EXTENSIONS)) == len(EXTENSIONS)
