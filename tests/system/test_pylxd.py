@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.certificates import Certificates, make
-from tests.fakes.tls_relay import tls_relay
+from tests.fakes import tls_relay
+from tests.fakes.certificates import make
 from tests.system.daemon import CLIENTS, Daemon, place
 
 pytestmark = [
@@ -42,36 +42,21 @@ def daemon() -> Iterator[Daemon]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory, daemon: Daemon) -> Iterator[Certificates]:
-    made = make(tmp_path_factory.mktemp("tls"))
-    with tls_relay(made.server_context(), TLS_PORT, daemon.socket):
-        yield made
-
-
 @pytest.mark.parametrize("name", TESTS)
-def test_integration(daemon: Daemon, certificates: Certificates, name: str, tmp_path: Path) -> None:
+def test_integration(daemon: Daemon, name: str, tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LXD", "PYTEST", "PYTHON"))}
+    certificates = make(tmp_path)
+    options = f"-q -c {os.devnull} --rootdir . -p no:cacheprovider --timeout=60 --junit-xml {report}"
     done = subprocess.run(
-        [
+        tls_relay.inside(
+            str(certificates.server),
+            str(certificates.server_key),
+            TLS_PORT,
+            str(daemon.socket),
             str(CLIENTS / "venv/bin/python"),
-            *(
-                "-m",
-                "pytest",
-                "-q",
-                "-c",
-                os.devnull,
-                "--rootdir",
-                ".",
-                "-p",
-                "no:cacheprovider",
-                "--timeout=60",
-                "--junit-xml",
-                str(report),
-            ),
-            f"integration/test_{name}.py",
-        ],
+            *("-m", "pytest", *options.split(), f"integration/test_{name}.py"),
+        ),
         cwd=CLIENTS / "pylxd",
         env={
             **environment,
