@@ -307,7 +307,7 @@ async def post_exec(request: Request) -> Response:
 )
 async def get_console(request: Request) -> Response:
     """The console log: stdout and stderr of the instance's process."""
-    console = services(request).instances.console_log(instance_name(request))
+    console = services(request).instances.logs.console(instance_name(request))
     tail = integer(request, "tail", -1)
     text = console.read(None if tail < 0 else tail, follow=flag(request, "follow"))
     return StreamingResponse(text, media_type=_TEXT)
@@ -334,7 +334,7 @@ async def post_console(request: Request) -> Response:
 @router.delete("/1.0/instances/{name}/console", **documented())
 async def delete_console(request: Request) -> Response:
     """Empty the console log."""
-    await services(request).instances.clear_console(instance_name(request))
+    await services(request).instances.logs.clear_console(instance_name(request))
     return envelope.empty()
 
 
@@ -342,7 +342,7 @@ async def delete_console(request: Request) -> Response:
 async def get_logs(request: Request) -> Response:
     """Log files: liblxc's, and recorded output of commands."""
     name = instance_name(request)
-    files = await services(request).instances.log_files(name)
+    files = await services(request).instances.logs.names(name)
     prefix = instances_prefix(request.scope)
     return envelope.sync([instance_url(name, "logs", file, prefix=prefix) for file in files])
 
@@ -353,14 +353,14 @@ async def get_logs(request: Request) -> Response:
 )
 async def get_log(request: Request) -> Response:
     """One log file."""
-    data = await services(request).instances.read_log(instance_name(request), request.path_params["file"])
+    data = await services(request).instances.logs.read(instance_name(request), request.path_params["file"])
     return StreamingResponse(data, media_type="application/octet-stream")
 
 
 @router.delete("/1.0/instances/{name}/logs/{file}", **documented())
 async def delete_log(request: Request) -> Response:
     """Delete the recorded output of a command."""
-    await services(request).instances.delete_log(instance_name(request), request.path_params["file"])
+    await services(request).instances.logs.delete(instance_name(request), request.path_params["file"])
     return envelope.empty()
 
 

@@ -15,6 +15,7 @@ from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.errors import ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.project import plain_name, split
 from lxdpy.services.images import ImageService
+from lxdpy.services.instances.directory import OLD_RW, new_rw
 from lxdpy.services.instances.disks import root_of
 from lxdpy.services.instances.process import Process, image_defaults, process, system
 from lxdpy.services.instances.profiles import Profiles, ProfileUsers, Write
@@ -40,6 +41,10 @@ class Roster:
         self.follow: Callable[[str], Awaitable[None]] = _stay
         """Called with a name when what its profiles give an instance has changed, to bring it to that while it runs."""
         profiles.users = _ProfileUsers(self, database)
+
+    async def load(self) -> None:
+        """Read the database."""
+        self.runtimes.update({runtime.record.name: runtime for runtime in await self._database.run(_read)})
 
     def get(self, name: str) -> Runtime:
         """One instance. Raises NotFoundError."""
@@ -258,3 +263,17 @@ class _ProfileUsers(ProfileUsers):
 def _with_profile_renamed(record: InstanceRecord, profile: str, new_name: str) -> InstanceRecord:
     profiles = tuple(new_name if name == profile else name for name in record.profiles)
     return dataclasses.replace(record, profiles=profiles)
+
+
+def _read(db: sqlite3.Connection) -> list[Runtime]:
+    """Every instance with its snapshots; those of earlier versions get writable layers that have names of their own."""
+    snapshots: dict[str, list[SnapshotRecord]] = {}
+    for snapshot in snapshot_table.load(db):
+        snapshots.setdefault(snapshot.instance, []).append(snapshot)
+    runtimes = []
+    for record in table.load(db):
+        if record.rw == OLD_RW:
+            record = dataclasses.replace(record, rw=new_rw())
+            table.put(db, record)
+        runtimes.append(Runtime(record, tuple(snapshots.get(record.name, ()))))
+    return runtimes

@@ -7,48 +7,44 @@ directory comes before the row, the row goes before the directory.
 import asyncio
 import dataclasses
 import logging
-import sqlite3
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from lxdpy.config import Config
-from lxdpy.db import instances as table
-from lxdpy.db import snapshots as snapshot_table
 from lxdpy.db.connection import Database
-from lxdpy.db.images import ImageKind, ImageRecord
-from lxdpy.db.instances import Devices, InstanceRecord
-from lxdpy.db.snapshots import SnapshotRecord
+from lxdpy.db.images import ImageKind
+from lxdpy.db.instances import Devices
 from lxdpy.drivers.base import Containers, Probe, Renderer, RunningContainer, Store, is_upper_layer
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, LxdpyError, NotFoundError
 from lxdpy.progress import Progress
-from lxdpy.project import in_project, instance_url, plain_name, project_of, qualify, split
+from lxdpy.project import in_project, instance_url, plain_name, project_of, split
+from lxdpy.services.background import Background
 from lxdpy.services.events import Announce
 from lxdpy.services.images import FoundImage, ImageService, Uses
-from lxdpy.services.instances import disks, importing, names, renaming, settings
+from lxdpy.services.instances import importing, renaming, settings
 from lxdpy.services.instances.attach import ConsoleSession
 from lxdpy.services.instances.backup_index import Described
 from lxdpy.services.instances.backups import Backups
-from lxdpy.services.instances.console import ConsoleLog
 from lxdpy.services.instances.copying import Copies
-from lxdpy.services.instances.directory import OLD_RW, InstanceDirectories, new_rw, parts
+from lxdpy.services.instances.directory import InstanceDirectories
 from lxdpy.services.instances.exec import ExecRequest, ExecSession
 from lxdpy.services.instances.files import InstanceFiles
 from lxdpy.services.instances.importing import Importer, NewImport
 from lxdpy.services.instances.keeping import InstanceMetadata
 from lxdpy.services.instances.life import Life, Stop
+from lxdpy.services.instances.logs import InstanceLogs
+from lxdpy.services.instances.making import Maker
 from lxdpy.services.instances.model import Action, Instance, InstanceSettings, InstanceState, NewCopy, NewInstance
 from lxdpy.services.instances.mounting import Mounting
+from lxdpy.services.instances.names import Names
 from lxdpy.services.instances.process import Process
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.publish import Publisher
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots
-from lxdpy.services.instances.templates import APPLY, Templates, instance_id_for, new_instance_id
-from lxdpy.services.instances.volatile import POWER, is_host_name, merged
+from lxdpy.services.instances.templates import Templates, instance_id_for
+from lxdpy.services.instances.volatile import merged
 from lxdpy.services.networks import NetworkService
 from lxdpy.services.projects import Feature, ProjectService
 from lxdpy.services.storage import Holding, StorageService
@@ -104,8 +100,11 @@ class InstanceService:
         """What each instance keeps of its image."""
         self.publisher = Publisher(self._roster, self._directories, store, images)
         self._runtimes = self._roster.runtimes
-        self._reserved: set[str] = set()
-        self._background: set[asyncio.Task[object]] = set()
+        self._names = Names(self._roster, projects)
+        self._background = Background()
+        self._spawn = self._background.spawn
+        self.logs = InstanceLogs(self._roster, self._directories, announce)
+        self._maker = Maker(self._roster, self._directories, images, profiles, announce, self._spawn)
         self._deletions: dict[str, asyncio.Task[object]] = {}
         """Of ephemeral instances that have ended."""
         self.snapshots = Snapshots(
@@ -147,7 +146,7 @@ class InstanceService:
 
     async def load(self) -> None:
         """Read the database, finish or sweep what a dead daemon left, and take over containers that run."""
-        self._runtimes.update({runtime.record.name: runtime for runtime in await self._database.run(_read)})
+        await self._roster.load()
         layers = {name: runtime.record.rw for name, runtime in self._runtimes.items()}
         await asyncio.to_thread(self._directories.recover, layers)
         self.snapshots.recover()
@@ -163,10 +162,10 @@ class InstanceService:
     async def close(self) -> None:
         """Stop watching; containers go on."""
         await asyncio.gather(*(runtime.files.end() for runtime in self._runtimes.values()), return_exceptions=True)
-        tasks = [runtime.watcher for runtime in self._runtimes.values() if runtime.watcher] + list(self._background)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        watchers = [runtime.watcher for runtime in self._runtimes.values() if runtime.watcher]
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(self._background.cancel(), *watchers, return_exceptions=True)
 
     # ---- reading
 
@@ -182,8 +181,7 @@ class InstanceService:
 
     def _in_project(self, project: str) -> list[str]:
         """API paths of a project's instances, those that are being made among them."""
-        names = self._runtimes.keys() | self._reserved
-        return [instance_url(name) for name in sorted(names) if project_of(name) == project]
+        return [instance_url(name) for name in sorted(self._names.taken()) if project_of(name) == project]
 
     def state(self, name: str) -> InstanceState:
         """Its numbers now. Raises NotFoundError."""
@@ -231,17 +229,6 @@ class InstanceService:
         self._announce("instance-exec", instance_url(name), {"command": list(wanted.argv)})
         return session
 
-    def console_log(self, name: str) -> ConsoleLog:
-        """What its init has printed. Raises NotFoundError."""
-        runtime = self._roster.get(name)
-        container = runtime.container
-        self._announce("instance-console-retrieved", instance_url(name))
-        # That of a later start is another log.
-        return ConsoleLog(
-            self._directories.path(name) / "console.log",
-            lambda: container is None or runtime.container is not container,
-        )
-
     def attach(self, name: str, width: int, height: int, *, force: bool) -> ConsoleSession:
         """Attach a client to the console of a running instance; by force, whoever is there must go.
 
@@ -262,30 +249,6 @@ class InstanceService:
         runtime.console = ConsoleSession(container, width, height, former)
         self._announce("instance-console", instance_url(name), {"type": "console"})
         return runtime.console
-
-    async def clear_console(self, name: str) -> None:
-        """Empty the console log. Raises NotFoundError."""
-        self._roster.get(name)
-        await asyncio.to_thread(self._directories.clear_console, name)
-        self._announce("instance-console-reset", instance_url(name))
-
-    async def log_files(self, name: str) -> list[str]:
-        """Names of its log files. Raises NotFoundError."""
-        self._roster.get(name)
-        return await asyncio.to_thread(self._directories.log_files, name)
-
-    async def read_log(self, name: str, file: str) -> AsyncIterator[bytes]:
-        """One of its log files, in parts. Raises NotFoundError."""
-        self._roster.get(name)
-        data = self._directories.open_log(name, file)
-        self._announce("instance-log-retrieved", instance_url(name), {"file": file})
-        return parts(data)
-
-    async def delete_log(self, name: str, file: str) -> None:
-        """Delete recorded output of a command. Raises NotFoundError, InvalidRequestError for the daemon's own logs."""
-        self._roster.get(name)
-        await asyncio.to_thread(self._directories.delete_log, name, file)
-        self._announce("instance-log-deleted", instance_url(name), {"file": file})
 
     async def wait(self, name: str, timeout_s: float | None) -> InstanceState:
         """Wait until it is stopped and everything of it is cleared, or the time is over. Raises NotFoundError."""
@@ -314,23 +277,15 @@ class InstanceService:
         """
         project = project_of(new.name)
         self._check(project, new.settings.config, new.settings.devices, new.settings.profiles)
-        return dataclasses.replace(new, name=self._reserve(new.name))
+        return dataclasses.replace(new, name=self._names.reserve(new.name))
 
-    def _reserve(self, wanted: str) -> str:
-        project, plain = split(wanted)
-        taken = self._runtimes.keys() | self._reserved
-        plain = plain or names.pick({other for where, other in map(split, taken) if where == project})
-        settings.check_name(plain)
-        name = qualify(project, plain)
-        if name in taken:
-            raise ConflictError(f'Instance "{plain}" already exists')
-        self._projects.check_room(project, sum(project_of(other) == project for other in taken))
-        self._reserved.add(name)
-        return name
+    def check_free(self, name: str) -> None:
+        """Refuse a name below the API that no instance can get. Raises InvalidRequestError, ConflictError."""
+        self._names.check_free(name)
 
     def unreserve(self, name: str) -> None:
         """Give a name back that no `create` will use."""
-        self._reserved.discard(name)
+        self._names.release(name)
 
     async def create(self, new: NewInstance, image: FoundImage, progress: Progress) -> None:
         """Make the instance that `reserve` accepted of an image, pulling that first when it is not here.
@@ -342,7 +297,7 @@ class InstanceService:
             where = self._projects.owner(project_of(new.name), Feature.IMAGES)
             if record is None or where not in record.projects:
                 record = await self._images.fetch_for_instance(image, progress, where)
-            new = self._with_profiles(new, record)
+            new = self._maker.with_profiles(new, record)
             if record.kind is ImageKind.LXD:
                 # Its metadata is beside its layer.
                 await self._images.ensure_layers(record)
@@ -353,7 +308,7 @@ class InstanceService:
                 if record.fingerprint and not self._images.has(record.fingerprint):
                     # Deleted since it was found: its layers may be gone.
                     raise NotFoundError(f'Image "{record.fingerprint}" not found')
-                await uninterrupted(self._create(new, record))
+                await uninterrupted(self._maker.create(new, record))
             if new.start:
                 await self._life.start(new.name)
         except asyncio.CancelledError:
@@ -370,60 +325,6 @@ class InstanceService:
             with suppress(NotFoundError):
                 await self.delete(name)
 
-    def _with_profiles(self, new: NewInstance, image: ImageRecord) -> NewInstance:
-        """The request with the profiles that its image names, if they are not its own. Raises NotFoundError."""
-        if not new.image_profiles:
-            return new
-        for profile in image.profiles:
-            self._profiles.get(project_of(new.name), profile)
-        return dataclasses.replace(new, settings=dataclasses.replace(new.settings, profiles=image.profiles))
-
-    async def _create(self, new: NewInstance, image: ImageRecord) -> None:
-        wanted = new.settings
-        is_system = image.config_digest is None
-        settings.check_config(wanted.config, system=is_system)
-        volatile = {
-            **({"volatile.base_image": image.fingerprint} if image.fingerprint else {}),
-            POWER: "STOPPED",
-            "volatile.uuid": str(uuid.uuid4()),
-            **new_instance_id(),
-        }
-        # Templates are due at the first start.
-        volatile |= {APPLY: "create"} if is_system else {"volatile.container.oci": "true"}
-        given = {key: value for key, value in wanted.config.items() if not is_host_name(key)}
-        config = {f"image.{key}": value for key, value in image.properties.items()} | given | volatile
-        _, expanded = self._profiles.expand(project_of(new.name), wanted.profiles, config, wanted.devices)
-        instance = InstanceRecord(
-            name=new.name,
-            architecture=image.architecture,
-            description=wanted.description,
-            ephemeral=wanted.ephemeral,
-            config=config,
-            devices=disks.with_root(wanted.devices, expanded),
-            profiles=wanted.profiles,
-            created_at=time.time(),
-            last_used_at=0.0,
-            fingerprint=image.fingerprint,
-            config_digest=image.config_digest,
-            layers=image.layers,
-            blobs=image.blobs,
-            rw=new_rw(),
-        )
-        runtime = Runtime(instance)
-        # Raises when nothing says what to run: better now than at the start.
-        self._roster.process(runtime)
-        kept = self._images.metadata_directory(image.fingerprint) if is_system and image.fingerprint else None
-        await asyncio.to_thread(self._directories.create, new.name, instance.rw, kept)
-        try:
-            await self._roster.add(runtime)
-        except BaseException:
-            if trash := self._directories.discard(new.name):
-                await asyncio.to_thread(self._directories.remove, trash)
-            raise
-        self._announce("instance-created", instance_url(new.name))
-        if image.fingerprint:
-            self._spawn(self._images.touch(image.fingerprint))
-
     def reserve_copy(self, new: NewCopy) -> NewCopy:
         """As `reserve`, for `copy`; the name of an instance that is to be refreshed is not held. Raises NotFoundError
         for a source that is not there, too."""
@@ -436,7 +337,7 @@ class InstanceService:
             if self._runtimes[new.name].container is not None:
                 raise InvalidRequestError("Cannot refresh a running instance")
             return new
-        return dataclasses.replace(new, name=self._reserve(new.name), refresh=False)
+        return dataclasses.replace(new, name=self._names.reserve(new.name), refresh=False)
 
     async def copy(self, new: NewCopy) -> None:
         """Make the copy that `reserve_copy` accepted; when the caller is cancelled there is none."""
@@ -460,7 +361,7 @@ class InstanceService:
         for one that is taken. To another project it is a move: what it has of profiles must be there, too."""
         runtime = self._roster.get(name)
         settings.check_name(plain_name(new_name))
-        if new_name in self._runtimes or new_name in self._reserved:
+        if new_name in self._names.taken():
             raise ConflictError(f'Name "{plain_name(new_name)}" already in use')
         if runtime.container is not None:
             raise InvalidRequestError("Renaming of running container not allowed")
@@ -468,8 +369,7 @@ class InstanceService:
         if project != runtime.record.project:
             for profile in runtime.record.profiles:
                 self._profiles.get(project, profile)
-            taken = self._runtimes.keys() | self._reserved
-            self._projects.check_room(project, sum(project_of(other) == project for other in taken))
+            self._names.check_room(project)
 
     async def rename(self, name: str, new_name: str, *, instance_only: bool = False) -> None:
         """Give a stopped instance another name, be it in another project; with `instance_only` without its snapshots.
@@ -477,7 +377,7 @@ class InstanceService:
         Raises what `check_rename` does, and WorkerError.
         """
         self.check_rename(name, new_name)
-        self._reserved.add(new_name)
+        self._names.hold(new_name)
         try:
             with self._profiles.held(project_of(new_name), self._roster.get(name).record.profiles):
                 await renaming.rename(
@@ -526,17 +426,11 @@ class InstanceService:
         """Make an instance of a backup; its name below the API. Raises what `Importer.run` does."""
         return await self._importer.run(new, self._reserve_import, self.unreserve)
 
-    def check_free(self, name: str) -> None:
-        """Refuse a name below the API that no instance can get. Raises InvalidRequestError, ConflictError."""
-        settings.check_name(plain_name(name))
-        if name in self._runtimes or name in self._reserved:
-            raise ConflictError(f'Instance "{plain_name(name)}" already exists')
-
     def _reserve_import(self, name: str, described: Described) -> str:
         config, devices = importing.settings_of(described)
         system = "volatile.container.oci" not in config
         self._check(project_of(name), config, devices, described.profiles, system=system)
-        return self._reserve(name)
+        return self._names.reserve(name)
 
     # ---- changing
 
@@ -676,7 +570,7 @@ class InstanceService:
     # ---- background
 
     def _ephemeral_ended(self, name: str) -> None:
-        self._deletions[name] = self._task(self._delete_ephemeral(name))
+        self._deletions[name] = self._background.start(self._delete_ephemeral(name))
 
     def _rebooted(self, name: str) -> None:
         self._spawn(self._reboot(name))
@@ -696,20 +590,6 @@ class InstanceService:
             if self._deletions.get(name) is asyncio.current_task():
                 del self._deletions[name]
 
-    def _spawn(self, job: Coroutine[Any, Any, object]) -> None:
-        self._task(job)
-
-    def _task(self, job: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
-        task = asyncio.create_task(job)
-        self._background.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: "asyncio.Task[object]") -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            logger.error("A background job failed", exc_info=exc)
-
 
 def _merged(config: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     """A configuration with changes; an empty value removes a key."""
@@ -720,17 +600,3 @@ def _merged(config: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
 def _user_of(own: Process, wanted: ExecRequest) -> dict[str, str]:
     """The variable that LXD gives commands of a system's root."""
     return {"USER": "root"} if own.is_system and not wanted.uid and not wanted.user else {}
-
-
-def _read(db: sqlite3.Connection) -> list[Runtime]:
-    """Every instance with its snapshots; those of earlier versions get writable layers that have names of their own."""
-    snapshots: dict[str, list[SnapshotRecord]] = {}
-    for snapshot in snapshot_table.load(db):
-        snapshots.setdefault(snapshot.instance, []).append(snapshot)
-    runtimes = []
-    for record in table.load(db):
-        if record.rw == OLD_RW:
-            record = dataclasses.replace(record, rw=new_rw())
-            table.put(db, record)
-        runtimes.append(Runtime(record, tuple(snapshots.get(record.name, ()))))
-    return runtimes

@@ -1,21 +1,19 @@
 """The custom volumes in memory: found by what names them, locked, and kept from going while they are copied."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from lxdpy.db.storage import PoolRecord, VolumeRecord, VolumeSnapshotRecord
 from lxdpy.drivers.base import VolumeTrees
-from lxdpy.errors import BusyError, ConflictError, LxdpyError, NotFoundError
+from lxdpy.errors import BusyError, ConflictError, NotFoundError
 from lxdpy.project import in_project
+from lxdpy.services.background import Background
 from lxdpy.services.storage.directories import PoolDirectories
 from lxdpy.services.storage.model import Holding, Settings, User, VolumeKey
-
-logger = logging.getLogger(__name__)
 
 
 class Pools(Protocol):
@@ -87,7 +85,7 @@ class Shelf:
         self._directories = directories
         self.entries: dict[VolumeKey, Entry] = {}
         self._reserved: set[object] = set()
-        self._background: set[asyncio.Task[object]] = set()
+        self._background = Background()
 
     def get(self, key: VolumeKey) -> Entry:
         """One volume. Raises NotFoundError."""
@@ -183,21 +181,11 @@ class Shelf:
     def remove_soon(self, *places: Path) -> None:
         """Remove what no row names, while nobody waits for it; what is left then, the next daemon sweeps."""
         for place in places:
-            self._spawn(asyncio.to_thread(self._directories.remove, place))
+            self._background.spawn(asyncio.to_thread(self._directories.remove, place))
 
     async def close(self) -> None:
         """Wait for what is being removed."""
-        await asyncio.gather(*self._background, return_exceptions=True)
-
-    def _spawn(self, job: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(job)
-        self._background.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: "asyncio.Task[object]") -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            logger.error("%s", exc, exc_info=None if isinstance(exc, LxdpyError) else exc)
+        await self._background.finish()
 
 
 def shows(device: Mapping[str, str], key: VolumeKey) -> bool:

@@ -121,7 +121,7 @@ def test_a_profile_stays_while_a_backup_becomes_an_instance_with_it(play: Play) 
         refused = False
         while not job.done():
             await asyncio.sleep(0)
-            if "web" in host.instances._reserved:
+            if "web" in host.instances._names.taken():
                 with pytest.raises((BusyError, InvalidRequestError)) as refusal:
                     await host.profiles.delete("default", "a")
                 refused |= refusal.type is BusyError

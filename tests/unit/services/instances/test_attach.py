@@ -167,9 +167,9 @@ def test_refused(play: Play) -> None:
 def test_reading_and_emptying_the_log_is_announced(play: Play) -> None:
     async def scenario(host: Host) -> None:
         await create(host, start=False)
-        host.instances.console_log("web")
-        await host.instances.clear_console("web")
-        [part async for part in await host.instances.read_log("web", "lxc.log")]
+        host.instances.logs.console("web")
+        await host.instances.logs.clear_console("web")
+        [part async for part in await host.instances.logs.read("web", "lxc.log")]
         assert [event[0] for event in host.events if event[1] == "/1.0/instances/web"][-3:] == [
             "instance-console-retrieved",
             "instance-console-reset",
