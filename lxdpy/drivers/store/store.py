@@ -1,12 +1,10 @@
 """The driver: which layers are here, who waits for which, what may go."""
 
 import asyncio
-import errno
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,23 +25,25 @@ from lxdpy.drivers.base import (
     image_layer_id,
 )
 from lxdpy.drivers.overlay.stack import DIRECTORY
-from lxdpy.drivers.store.backups import StoreBackups
 from lxdpy.drivers.store.board import Board
 from lxdpy.drivers.store.copying import copy_directory
 from lxdpy.drivers.store.disk import Disk
+from lxdpy.drivers.store.failures import attempting
 from lxdpy.drivers.store.flights import Flights
+from lxdpy.drivers.store.holds import Holds
 from lxdpy.drivers.store.incoming import IncomingFiles
-from lxdpy.drivers.store.messages import Done, FetchRequest, FitRequest, ImageRequest, PackRequest, UnpackRequest
+from lxdpy.drivers.store.messages import Done, FetchRequest, FitRequest, ImageRequest, UnpackRequest
+from lxdpy.drivers.store.packing import Packing
 from lxdpy.drivers.store.slots import Slots
+from lxdpy.drivers.store.stack import Stack, chain_layer_id, own_id
+from lxdpy.drivers.store.turn import Turn
 from lxdpy.drivers.store.worker import LayerWorkers
-from lxdpy.drivers.zygote import Job
 from lxdpy.errors import (
     DigestMismatchError,
     LayerError,
     NoSpaceError,
     NotFoundError,
     RegistryError,
-    WorkerError,
 )
 from lxdpy.linux.attributes import copy_attributes, same_attributes
 from lxdpy.linux.remove import remove
@@ -66,20 +66,6 @@ class _Tree:
     done: Done
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stack:
-    """The layers of one image, base first."""
-
-    layers: Sequence[LayerRequest]
-    chain: Sequence[Digest]
-
-    def ids(self) -> set[str]:
-        """All that its layers may be called in the store."""
-        return {_own_id(layer.diff_id) for layer in self.layers} | {
-            _chain_layer_id(chain_id) for chain_id in self.chain
-        }
-
-
 class _DamagedBlobError(Exception):
     """A blob is not what its descriptor says."""
 
@@ -100,17 +86,14 @@ class LayerStore:
         self._workers = LayerWorkers()
         self._downloads = Slots(config.workers.downloads)
         self._unpacks = Slots(config.workers.unpacks)
-        self._backups = StoreBackups(self._disk, self._workers, self._unpacks, self._limits, self.lower_mounts)
+        self._packing = Packing(self._disk, self._workers, self._unpacks, self._limits, self.lower_mounts)
         self._unpacking: Flights[StoredLayer | None] = Flights()
         # By diff_id; for the first who takes it.
         self._trees: dict[Digest, _Tree] = {}
         self._fitting: Flights[StoredLayer] = Flights()
         self._importing: Flights[StoredLayer] = Flights()
         self._board = Board()
-        self._held_layers: Counter[str] = Counter()
-        self._held_blobs: dict[str, list[tuple[Digest, ...]]] = {}
-        self._busy_layers: Counter[str] = Counter()
-        self._busy_blobs: Counter[Digest] = Counter()
+        self._holds = Holds()
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self._syncing: asyncio.Task[None] | None = None
         if self._volatile:
@@ -154,16 +137,7 @@ class LayerStore:
 
     def release(self, layer_ids: Sequence[str]) -> None:
         """See `Store.release`."""
-        for layer_id in layer_ids:
-            self._held_layers[layer_id] -= 1
-            self._busy_blobs.subtract(self._held_blobs[layer_id].pop())
-            if not self._held_layers[layer_id]:
-                del self._held_layers[layer_id], self._held_blobs[layer_id]
-
-    def _hold(self, layer_id: str, *blobs: Digest) -> None:
-        self._held_layers[layer_id] += 1
-        self._held_blobs.setdefault(layer_id, []).append(blobs)
-        self._busy_blobs.update(blobs)
+        self._holds.release(layer_ids)
 
     async def wake(self) -> None:
         """See `Store.wake`."""
@@ -173,24 +147,19 @@ class LayerStore:
         """See `Store.materialize`."""
         if len(layers) > self._limits.max_layers:
             raise LayerError(f"The image has {len(layers)} layers, the limit is {self._limits.max_layers}")
-        stack = _Stack(layers, chain_ids([layer.diff_id for layer in layers]))
+        stack = Stack(layers, chain_ids([layer.diff_id for layer in layers]))
         blobs = [layer.descriptor.digest for layer in layers]
-        self._busy_layers.update(stack.ids())
-        self._busy_blobs.update(blobs)
-        try:
+        with self._holds.busy(stack.ids(), blobs):
             missing = [place for place in range(len(layers)) if self._stored(stack, place) is None]
             for place in set(range(len(layers))).difference(missing):
                 self._board.finish(layers[place], progress, LayerState.EXISTS)
             await self._make_missing(stack, missing, progress)
             stored = tuple(self._layers[self._id(stack, place)] for place in range(len(layers)))
             for layer, blob in zip(stored, blobs, strict=True):
-                self._hold(layer.id, blob)
+                self._holds.hold(layer.id, blob)
             return stored
-        finally:
-            self._busy_layers -= Counter(stack.ids())
-            self._busy_blobs -= Counter(blobs)
 
-    async def _make_missing(self, stack: _Stack, missing: Sequence[int], progress: Progress) -> None:
+    async def _make_missing(self, stack: Stack, missing: Sequence[int], progress: Progress) -> None:
         wanted = [stack.layers[place] for place in missing]
         if wanted:
             self._disk.check_space(sum({layer.diff_id: layer.descriptor.size for layer in wanted}.values()))
@@ -204,22 +173,22 @@ class LayerStore:
             by_size = sorted(missing, key=lambda place: -stack.layers[place].descriptor.size)
             await _all(make(place) for place in by_size)
 
-    def _id(self, stack: _Stack, place: int) -> str:
+    def _id(self, stack: Stack, place: int) -> str:
         """The id of a layer that is here."""
-        own = _own_id(stack.layers[place].diff_id)
-        return own if own in self._layers else _chain_layer_id(stack.chain[place])
+        own = own_id(stack.layers[place].diff_id)
+        return own if own in self._layers else chain_layer_id(stack.chain[place])
 
-    def _stored(self, stack: _Stack, place: int) -> StoredLayer | None:
+    def _stored(self, stack: Stack, place: int) -> StoredLayer | None:
         return self._layers.get(self._id(stack, place))
 
-    async def _made(self, stack: _Stack, place: int) -> StoredLayer:
+    async def _made(self, stack: Stack, place: int) -> StoredLayer:
         """The layer at `place`, by a job of one's own or of somebody else's."""
         stored = self._stored(stack, place)
         if stored is not None:
             return stored
         return await self._fitting.join(stack.chain[place], lambda: self._make(stack, place))
 
-    async def _make(self, stack: _Stack, place: int) -> StoredLayer:
+    async def _make(self, stack: Stack, place: int) -> StoredLayer:
         layer = stack.layers[place]
         tree = None
         try:
@@ -239,7 +208,7 @@ class LayerStore:
             self._disk.discard(tree.path)
             raise
 
-    async def _fit(self, stack: _Stack, place: int, tree: _Tree) -> StoredLayer:
+    async def _fit(self, stack: Stack, place: int, tree: _Tree) -> StoredLayer:
         """Phase 2 of a layer, once those below are there."""
         below = [await self._made(stack, lower) for lower in range(place)]
         size_bytes = tree.done.size_bytes
@@ -252,7 +221,7 @@ class LayerStore:
                 )
             )
         layer = StoredLayer(
-            _chain_layer_id(stack.chain[place]),
+            chain_layer_id(stack.chain[place]),
             stack.layers[place].diff_id,
             size_bytes + done.size_bytes,
             tree.done.entries + done.entries,
@@ -260,7 +229,7 @@ class LayerStore:
         self._publish(tree.path, layer)
         return layer
 
-    def _budget(self, stack: _Stack) -> int:
+    def _budget(self, stack: Stack) -> int:
         """How many bytes more the image may unpack to."""
         ids = {self._id(stack, place) for place in range(len(stack.layers))}
         used = sum(self._layers[layer_id].size_bytes for layer_id in ids if layer_id in self._layers)
@@ -268,14 +237,11 @@ class LayerStore:
 
     # ---- one blob
 
-    async def _unpack(self, layer: LayerRequest, stack: _Stack) -> StoredLayer | None:
+    async def _unpack(self, layer: LayerRequest, stack: Stack) -> StoredLayer | None:
         """Phase 1 of a layer: from the local blob, else from its source. None: it is in `_trees`, to be fitted."""
         digest = layer.descriptor.digest
-        self._busy_blobs[digest] += 1
-        # Two diff_ids for one blob are one too many, and nobody knows which.
-        lock = self._fetching.setdefault(digest, asyncio.Lock())
         try:
-            async with lock:
+            async with self._alone(digest):
                 if self._disk.has_blob(digest, layer.descriptor.size):
                     try:
                         return await self._attempt(layer, stack, fetch=False)
@@ -297,14 +263,20 @@ class LayerStore:
                 except _DamagedBlobError as exc:
                     raise DigestMismatchError(str(exc)) from exc
         finally:
-            self._busy_blobs[digest] -= 1
             self._board.wipe(layer.diff_id)
 
-    async def _attempt(self, layer: LayerRequest, stack: _Stack, *, fetch: bool) -> StoredLayer | None:
+    @asynccontextmanager
+    async def _alone(self, digest: Digest) -> AsyncIterator[None]:
+        """Nobody else fetches the blob meanwhile: of two diff_ids for it one is wrong, and nobody knows which."""
+        with self._holds.busy((), (digest,)):
+            async with self._fetching.setdefault(digest, asyncio.Lock()):
+                yield
+
+    async def _attempt(self, layer: LayerRequest, stack: Stack, *, fetch: bool) -> StoredLayer | None:
         """One job for one layer. Raises _DamagedBlobError for a blob that is not what its descriptor says."""
         descriptor, diff_id = layer.descriptor, layer.diff_id
         digest = descriptor.digest
-        turn = _Turn(self._downloads if fetch else None, self._unpacks, stack)
+        turn = Turn(self._downloads if fetch else None, self._unpacks, stack)
         verified = False
 
         def progress(count: int) -> None:
@@ -323,7 +295,7 @@ class LayerStore:
             endpoints = await layer.source.endpoints() if fetch and layer.source is not None else ()
             if fetch and not endpoints:
                 raise RegistryError(f"Cannot fetch blob {digest}: no registry is said to have it")
-            with _system("Cannot make a directory for a layer"):
+            with attempting("Cannot make a directory for a layer"):
                 path = self._disk.new_layer()
             request = UnpackRequest(
                 digest=str(digest),
@@ -347,12 +319,12 @@ class LayerStore:
             for warning in done.warnings:
                 logger.warning("Layer %s: %s", digest, warning)
             if fetch:
-                with _system(f"Cannot keep blob {digest}"):
+                with attempting(f"Cannot keep blob {digest}"):
                     self._disk.keep_blob(digest)
             if done.deferred:
                 self._trees[diff_id] = _Tree(path, done)
                 return None
-            stored = StoredLayer(_own_id(diff_id), diff_id, done.size_bytes, done.entries)
+            stored = StoredLayer(own_id(diff_id), diff_id, done.size_bytes, done.entries)
             self._publish(path, stored)
             return stored
         except BaseException as exc:
@@ -374,7 +346,7 @@ class LayerStore:
                 partial.unlink()
 
     def _publish(self, path: Path, layer: StoredLayer) -> None:
-        with _system(f"Cannot publish layer {layer.id}"):
+        with attempting(f"Cannot publish layer {layer.id}"):
             self._disk.publish(path, layer)
         self._layers[layer.id] = layer
         self._volatile.add(layer.id)
@@ -388,45 +360,19 @@ class LayerStore:
 
     async def pack_image(self, spec: PackSpec, progress: Callable[[int], None]) -> ImageFiles:
         """See `Store.pack_image`."""
-        lowers = self.lower_mounts(spec.layers[::-1])
-        if spec.upper is not None:
-            lowers = (LowerMount(DIRECTORY, str(spec.upper)), *lowers)
-        directory = self._disk.incoming()
-        with _system("Cannot make a directory for an image"):
-            directory.mkdir(mode=0o700)
-        try:
-            async with self._unpacks.slot(directory):
-                packed = await self._workers.pack(
-                    PackRequest(
-                        lowers=tuple((lower.kind, lower.path) for lower in lowers),
-                        directory=str(directory),
-                        metadata=spec.metadata.decode(),
-                        config=None if spec.config is None else spec.config.decode(),
-                        templates=None if spec.templates is None else str(spec.templates),
-                        time=spec.time,
-                        compression=spec.compression.name,
-                        level=spec.compression.level,
-                    ),
-                    progress,
-                )
-            path = self._disk.incoming()
-            with _system("Cannot keep an image"):
-                os.rename(directory / "image", path)
-        finally:
-            self._disk.discard(directory)
-        return ImageFiles(packed.fingerprint, ImageFile(Digest("sha256", packed.fingerprint), packed.size, path))
+        return await self._packing.pack_image(spec, progress)
 
     async def pack_backup(self, spec: BackupSpec, progress: Callable[[int], None]) -> ImageFile:
         """See `Store.pack_backup`."""
-        return await self._backups.pack(spec, progress)
+        return await self._packing.pack_backup(spec, progress)
 
     async def unpack_backup(self, path: Path, *, volume: bool = False) -> UnpackedBackup:
         """See `Store.unpack_backup`."""
-        return await self._backups.unpack(path, "volume" if volume else "container")
+        return await self._packing.unpack_backup(path, "volume" if volume else "container")
 
     def discard_backup(self, backup: UnpackedBackup) -> None:
         """See `Store.discard_backup`."""
-        self._backups.discard(backup)
+        self._packing.discard_backup(backup)
 
     def discard_files(self, files: ImageFiles) -> None:
         """See `Store.discard_files`."""
@@ -453,22 +399,18 @@ class LayerStore:
         self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]
     ) -> ImageFile:
         """See `Store.fetch_file`."""
-        self._busy_blobs[digest] += 1
-        try:
-            async with self._fetching.setdefault(digest, asyncio.Lock()):
-                if not self._disk.has_blob(digest, size):
-                    resumed = self._disk.partial(digest).exists()
-                    try:
-                        await self._fetch_file(digest, size, source, progress)
-                    except DigestMismatchError as exc:
-                        if not resumed:
-                            raise
-                        # What an earlier attempt left may have been the damaged part.
-                        logger.warning("Fetching blob %s anew: %s", digest, exc)
-                        await self._fetch_file(digest, size, source, progress)
-            return ImageFile(digest, size)
-        finally:
-            self._busy_blobs[digest] -= 1
+        async with self._alone(digest):
+            if not self._disk.has_blob(digest, size):
+                resumed = self._disk.partial(digest).exists()
+                try:
+                    await self._fetch_file(digest, size, source, progress)
+                except DigestMismatchError as exc:
+                    if not resumed:
+                        raise
+                    # What an earlier attempt left may have been the damaged part.
+                    logger.warning("Fetching blob %s anew: %s", digest, exc)
+                    await self._fetch_file(digest, size, source, progress)
+        return ImageFile(digest, size)
 
     async def _fetch_file(self, digest: Digest, size: int, source: BlobSource, progress: Callable[[int], None]) -> None:
         self._disk.check_space(size)
@@ -485,7 +427,7 @@ class LayerStore:
             except BaseException as exc:
                 self._clear_partial(digest, exc)
                 raise
-            with _system(f"Cannot keep blob {digest}"):
+            with attempting(f"Cannot keep blob {digest}"):
                 self._disk.keep_blob(digest)
             progress(size)
 
@@ -493,23 +435,18 @@ class LayerStore:
         """See `Store.unpack_image`."""
         layer_id = image_layer_id(files.fingerprint)
         blobs = [file.digest for file in files.all]
-        self._busy_layers[layer_id] += 1
-        self._busy_blobs.update(blobs)
-        try:
+        with self._holds.busy((layer_id,), blobs):
             layer = self._layers.get(layer_id)
             if layer is None:
                 layer = await self._importing.join(files.fingerprint, lambda: self._unpack_image(files))
-            with _system(f"Cannot keep the files of image {files.fingerprint[:12]}"):
+            with attempting(f"Cannot keep the files of image {files.fingerprint[:12]}"):
                 for file in files.all:
                     # Of an image that was unpacked by another's job, or for an instance that is left of it.
                     if file.path is not None and file.path.exists():
                         self._disk.keep_file(file.path, file.digest)
                 await asyncio.to_thread(self._disk.sync_blobs)
-            self._hold(layer_id, *blobs)
+            self._holds.hold(layer_id, *blobs)
             return layer
-        finally:
-            self._busy_layers[layer_id] -= 1
-            self._busy_blobs.subtract(blobs)
 
     async def _unpack_image(self, files: ImageFiles) -> StoredLayer:
         for file in files.all:
@@ -519,7 +456,7 @@ class LayerStore:
         path = None
         async with self._unpacks.slot(files.fingerprint):
             try:
-                with _system("Cannot make a directory for an image"):
+                with attempting("Cannot make a directory for an image"):
                     path = self._disk.new_layer()
                 paths = [str(file.path or self._disk.blob(file.digest)) for file in files.all]
                 done = await self._workers.unpack_image(
@@ -551,13 +488,13 @@ class LayerStore:
 
     def claim(self, layer_id: str) -> None:
         """See `Store.claim`."""
-        with _system(f"Cannot make layer {layer_id}"):
+        with attempting(f"Cannot make layer {layer_id}"):
             self._disk.claim(layer_id)
         self._claimed.add(layer_id)
 
     def adopt(self, layer_id: str, directory: Path) -> StoredLayer:
         """See `Store.adopt`."""
-        with _system(f"Cannot make {directory} layer {layer_id}"):
+        with attempting(f"Cannot make {directory} layer {layer_id}"):
             layer = self._disk.adopt(layer_id, directory)
         self._layers[layer_id] = layer
         self._claimed.discard(layer_id)
@@ -567,14 +504,14 @@ class LayerStore:
         """See `Store.copy_root`."""
         if layer_id not in self._layers:
             raise NotFoundError(f"Layer {layer_id} is not in the store")
-        with _system(f"Cannot copy the attributes of layer {layer_id}"):
+        with attempting(f"Cannot copy the attributes of layer {layer_id}"):
             copy_attributes(self._disk.layer_directory(layer_id), directory)
 
     def adds_nothing(self, layer_id: str, directory: Path) -> bool:
         """See `Store.adds_nothing`."""
         if layer_id not in self._layers:
             raise NotFoundError(f"Layer {layer_id} is not in the store")
-        with _system(f"Cannot look into {directory}"):
+        with attempting(f"Cannot look into {directory}"):
             return not os.listdir(directory) and same_attributes(self._disk.layer_directory(layer_id), directory)
 
     async def copy_directory(self, source: Path, target: Path) -> None:
@@ -583,7 +520,7 @@ class LayerStore:
 
     async def sync(self) -> None:
         """See `Store.sync`."""
-        with _system("Cannot sync the store"):
+        with attempting("Cannot sync the store"):
             await asyncio.to_thread(self._disk.sync_all)
 
     # ---- durability
@@ -612,9 +549,9 @@ class LayerStore:
         gone = []
         size_bytes = layers = blobs = 0
         # Without a pause, so that no job comes to rely on what is about to go.
-        with _system("Cannot collect garbage in the store"):
+        with attempting("Cannot collect garbage in the store"):
             for layer in list(self._layers.values()):
-                if layer.id in keep_layers or self._held_layers[layer.id] or self._busy_layers[layer.id]:
+                if layer.id in keep_layers or self._holds.has_layer(layer.id):
                     continue
                 gone.append(self._disk.take_out_layer(layer.id))
                 del self._layers[layer.id]
@@ -625,7 +562,7 @@ class LayerStore:
                 gone.append(self._disk.take_out_layer(layer_id))
                 self._claimed.discard(layer_id)
             for digest, path in self._disk.blobs():
-                if digest in keep_blobs or self._busy_blobs[digest]:
+                if digest in keep_blobs or self._holds.has_blob(digest):
                     continue
                 size_bytes += path.stat().st_size
                 gone.append(self._disk.take_out(path))
@@ -646,65 +583,6 @@ class LayerStore:
         await asyncio.to_thread(self._disk.close)
 
 
-class _Turn:
-    """The slots of one job: one to fetch, if it does, given back when all is fetched; one to unpack."""
-
-    def __init__(self, downloads: Slots | None, unpacks: Slots, group: Hashable) -> None:
-        self._downloads = downloads
-        self._unpacks = unpacks
-        self._group = group
-        self._fetching = False
-        self._unpacking = False
-        self._waiting: asyncio.Task[None] | None = None
-
-    async def begin(self) -> None:
-        """Wait until the job may start."""
-        if self._downloads is None:
-            await self._unpacks.acquire(self._group)
-            self._unpacking = True
-        else:
-            await self._downloads.acquire(self._group)
-            self._fetching = True
-
-    async def started(self, job: Job) -> None:
-        """The job runs: tell it to unpack as soon as it may."""
-        if self._unpacking:
-            await job.send({"unpack": True})
-        else:
-            self._waiting = asyncio.create_task(self._let_unpack(job))
-
-    def fetched(self) -> None:
-        """The job needs the network no more."""
-        if self._fetching and self._downloads is not None:
-            self._fetching = False
-            self._downloads.release()
-
-    async def end(self) -> None:
-        """Give back what is held."""
-        if self._waiting is not None:
-            self._waiting.cancel()
-            await asyncio.wait([self._waiting])
-        self.fetched()
-        if self._unpacking:
-            self._unpacking = False
-            self._unpacks.release()
-
-    async def _let_unpack(self, job: Job) -> None:
-        await self._unpacks.acquire(self._group)
-        self._unpacking = True
-        # A job that has died already says so itself.
-        with suppress(WorkerError):
-            await job.send({"unpack": True})
-
-
-def _own_id(diff_id: Digest) -> str:
-    return f"d-{diff_id.hex}"
-
-
-def _chain_layer_id(chain_id: Digest) -> str:
-    return f"c-{chain_id.hex}"
-
-
 async def _all(jobs: Iterable[Coroutine[None, None, None]]) -> None:
     """Run all; the first failure ends the others, and is raised when they have ended."""
     tasks = [asyncio.create_task(job) for job in jobs]
@@ -715,13 +593,3 @@ async def _all(jobs: Iterable[Coroutine[None, None, None]]) -> None:
             task.cancel()
         await asyncio.wait(tasks)
         raise
-
-
-@contextmanager
-def _system(attempt: str) -> Iterator[None]:
-    """Turn OSError into ours."""
-    try:
-        yield
-    except OSError as exc:
-        kind = NoSpaceError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else WorkerError
-        raise kind(f"{attempt}: {exc}") from exc
