@@ -1,14 +1,12 @@
 """Backups of instances: files that hold an instance with its snapshots, and from which it can be made again, here or by
 LXD (workers/layers/backup.py).
 
-    STATE/backups/HEX      the file; the database knows whose it is
+    STATE/backups/HEX      as services.backups keeps it
 """
 
 import asyncio
 import dataclasses
 import logging
-import os
-import re
 import time
 import uuid
 from contextlib import AsyncExitStack
@@ -21,11 +19,12 @@ from lxdpy.db.backups import BackupRecord
 from lxdpy.db.connection import Database
 from lxdpy.db.instances import InstanceRecord
 from lxdpy.drivers.base import BackupPartSpec, BackupSpec, Compression, Store
-from lxdpy.errors import ConflictError, InvalidRequestError, NotFoundError, WorkerError
+from lxdpy.errors import NotFoundError
 from lxdpy.image_metadata import ImageMetadata
 from lxdpy.oci.digest import Digest
 from lxdpy.progress import Progress
 from lxdpy.project import instance_url
+from lxdpy.services.backups import BackupFiles
 from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import backup_index, metadata
@@ -39,8 +38,6 @@ from lxdpy.services.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
 
-_AUTOMATIC = re.compile(r"backup(\d{1,9})\Z")
-_EXPIRY_CHECK_S = 60.0
 _PROGRESS = "create_backup_progress"
 
 
@@ -80,65 +77,37 @@ class Backups:
         self._profiles = profiles
         self._announce = announce
         self._state_dir = state_dir
-        self._root = state_dir / "backups"
-        self._records: dict[str, BackupRecord] = {}
-        """By file."""
-        self._making: set[tuple[str, str]] = set()
+        self._files: BackupFiles[BackupRecord, str] = BackupFiles(
+            state_dir / "backups", lambda backup: backup.instance, roster.get, "Instance backup not found"
+        )
 
     async def load(self) -> None:
         """Read the database, and remove files that it does not know."""
-        self._records = {backup.file: backup for backup in await self._database.run(table.load)}
-        await asyncio.to_thread(self._sweep)
-
-    def _sweep(self) -> None:
-        try:
-            self._root.mkdir(mode=0o700, exist_ok=True)
-            for name in os.listdir(self._root):
-                if name not in self._records:
-                    (self._root / name).unlink()
-        except OSError as exc:
-            raise WorkerError(f"Cannot use {self._root}: {exc}") from exc
+        await self._files.load(await self._database.run(table.load))
 
     # ---- reading
 
     def all(self, instance: str) -> list[BackupRecord]:
         """An instance's backups, oldest first. Raises NotFoundError."""
-        self._roster.get(instance)
-        return [backup for backup in self._records.values() if backup.instance == instance]
+        return self._files.all(instance)
 
     def get(self, instance: str, name: str) -> BackupRecord:
         """One backup. Raises NotFoundError."""
-        for backup in self.all(instance):
-            if backup.name == name:
-                return backup
-        raise NotFoundError("Instance backup not found")
+        return self._files.get(instance, name)
 
     def next_name(self, instance: str) -> str:
         """The name of a backup that was given none. Raises NotFoundError."""
-        taken = [backup.name for backup in self.all(instance)]
-        taken += [name for where, name in self._making if where == instance]
-        numbers = [int(match[1]) for name in taken if (match := _AUTOMATIC.match(name))]
-        return f"backup{max(numbers, default=-1) + 1}"
+        return self._files.next_name(instance)
 
     async def open(self, instance: str, name: str) -> tuple[BinaryIO, int]:
         """A backup's file and its size. Raises NotFoundError."""
-        path = self._root / self.get(instance, name).file
-        try:
-            file = await asyncio.to_thread(path.open, "rb")
-        except FileNotFoundError:
-            raise NotFoundError("Instance backup not found") from None
-        return file, os.fstat(file.fileno()).st_size
+        return await self._files.open(instance, name)
 
     # ---- making
 
     def check_new(self, instance: str, name: str) -> None:
         """Raises NotFoundError, InvalidRequestError, and ConflictError when the name is taken."""
-        if not name or "/" in name:
-            raise InvalidRequestError("Backup names may not contain slashes")
-        if name.startswith(".") or not name.isprintable() or len(name) > 200:
-            raise InvalidRequestError(f"Invalid backup name {name!r:.200}")
-        if (instance, name) in self._making or any(backup.name == name for backup in self.all(instance)):
-            raise ConflictError(f'Backup "{name}" already exists')
+        self._files.check_new(instance, name)
 
     async def create(self, new: NewBackup, progress: Progress) -> None:
         """Pack an instance as it is now; one that runs stands still only while what it has written is copied.
@@ -147,9 +116,7 @@ class Backups:
         WorkerError.
         """
         self.check_new(new.instance, new.name)
-        key = (new.instance, new.name)
-        self._making.add(key)
-        try:
+        with self._files.making(new.instance, new.name):
             record = BackupRecord(
                 new.instance, new.name, time.time(), new.expires_at, new.instance_only, uuid.uuid4().hex
             )
@@ -172,8 +139,6 @@ class Backups:
                     await uninterrupted(self._keep(record, packed.path))
                 finally:
                     packed.path.unlink(missing_ok=True)
-        finally:
-            self._making.discard(key)
         self._announce("instance-backup-created", instance_url(new.instance, "backups", new.name))
 
     async def _upper(self, runtime: Runtime, stack: AsyncExitStack) -> Path:
@@ -250,15 +215,7 @@ class Backups:
         return data.decode()
 
     async def _keep(self, record: BackupRecord, packed: Path) -> None:
-        """The file comes before the row."""
-        target = self._root / record.file
-        await asyncio.to_thread(_move, packed, target)
-        try:
-            await self._database.run(lambda db: table.put(db, record))
-        except BaseException:
-            await asyncio.to_thread(target.unlink, True)
-            raise
-        self._records[record.file] = record
+        await self._files.keep(record, packed, lambda: self._database.run(lambda db: table.put(db, record)))
         self._roster.on_change(record.instance)
 
     # ---- changing
@@ -267,18 +224,13 @@ class Backups:
         """Give a backup another name. Raises NotFoundError, InvalidRequestError, ConflictError."""
         backup = self.get(instance, name)
         self.check_new(instance, new)
-        self._making.add((instance, new))
-        try:
+        with self._files.making(instance, new):
             await uninterrupted(self._rename(backup, new))
-        finally:
-            self._making.discard((instance, new))
         self._announce("instance-backup-renamed", instance_url(instance, "backups", new), {"old_name": name})
 
     async def _rename(self, backup: BackupRecord, new: str) -> None:
         await self._database.run(lambda db: table.rename(db, backup, new))
-        # Its instance may have been renamed, too, or deleted.
-        if (now := self._records.get(backup.file)) is not None:
-            self._records[backup.file] = dataclasses.replace(now, name=new)
+        if (now := self._files.change(backup, lambda record: dataclasses.replace(record, name=new))) is not None:
             self._roster.on_change(now.instance)
 
     async def delete(self, instance: str, name: str) -> None:
@@ -289,52 +241,26 @@ class Backups:
 
     async def _delete(self, backup: BackupRecord) -> None:
         await self._database.run(lambda db: table.delete(db, backup))
-        self._records.pop(backup.file, None)
-        self._roster.on_change(backup.instance)
-        await asyncio.to_thread((self._root / backup.file).unlink, True)
+        try:
+            await self._files.remove(backup)
+        finally:
+            self._roster.on_change(backup.instance)
 
     async def forget(self, instance: str) -> None:
         """Remove the files of an instance that was deleted, whose rows are gone with its own."""
-        for backup in [each for each in self._records.values() if each.instance == instance]:
-            self._records.pop(backup.file, None)
-            await asyncio.to_thread((self._root / backup.file).unlink, True)
+        await self._files.forget(instance)
 
     def renamed(self, old: str, new: str) -> None:
         """An instance, and with it its backups' rows, has another name."""
-        for file, backup in list(self._records.items()):
-            if backup.instance == old:
-                self._records[file] = dataclasses.replace(backup, instance=new)
+        self._files.rename_owner(old, lambda backup: dataclasses.replace(backup, instance=new))
         self._roster.on_change(new)
 
     async def keep_time(self) -> None:
         """Delete backups that have expired; for ever."""
-        while True:
-            now = time.time()
-            for backup in [each for each in self._records.values() if 0 < each.expires_at <= now]:
-                try:
-                    await self.delete(backup.instance, backup.name)
-                except NotFoundError:
-                    # Deleted meanwhile.
-                    continue
-                except Exception:
-                    logger.exception("Cannot delete expired backup %s of %s", backup.name, backup.instance)
-            await asyncio.sleep(_EXPIRY_CHECK_S)
+        await self._files.keep_time(lambda backup: self.delete(backup.instance, backup.name))
 
 
 def _at_rest(record: InstanceRecord) -> InstanceRecord:
     """An instance as it is when it does not run: whoever imports it would start it, or think it runs."""
     config = {key: value for key, value in record.config.items() if not is_host_name(key)}
     return dataclasses.replace(record, config={**config, POWER: "STOPPED"})
-
-
-def _move(source: Path, target: Path) -> None:
-    """Give a file its name, for good. Raises WorkerError."""
-    try:
-        os.rename(source, target)
-        fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    except OSError as exc:
-        raise WorkerError(f"Cannot keep a backup: {exc}") from exc
