@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lxdpy.drivers.base import Limits
 from lxdpy.errors import ConflictError, InvalidRequestError, UnsupportedError, WorkerError
+from lxdpy.linux import cpu_list
 from lxdpy.linux.cgroup import CgroupMounts
 
 ONLINE = Path("/sys/devices/system/cpu/online")
@@ -44,16 +45,7 @@ def choose_cpus(wanted: Limits, taken: Iterable[tuple[int, ...]], online: tuple[
 
 def online_cpus() -> tuple[int, ...]:
     """The CPUs that the kernel schedules on."""
-    return parse_cpus(ONLINE.read_text(encoding="ascii"))
-
-
-def parse_cpus(listing: str) -> tuple[int, ...]:
-    """The numbers of `0-3,7`."""
-    found: list[int] = []
-    for part in filter(None, listing.strip().split(",")):
-        first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
+    return cpu_list.parse(ONLINE.read_text(encoding="ascii"))
 
 
 def settings(mounts: CgroupMounts, limits: Limits, cpus: tuple[int, ...]) -> list[Setting]:
@@ -114,7 +106,7 @@ def read_cpus(mounts: CgroupMounts, cgroup: str) -> tuple[int, ...]:
         listing = (_directory(mounts, "cpuset", cgroup) / "cpuset.cpus").read_text(encoding="ascii")
     except OSError:
         return ()
-    cpus = parse_cpus(listing)
+    cpus = cpu_list.parse(listing)
     return () if cpus == online_cpus() else cpus
 
 

@@ -19,15 +19,6 @@ def number(path: Path, default: int = 0) -> int:
         return default
 
 
-def ids(listing: str) -> list[int]:
-    """The numbers of a list as the kernel writes it: `0-3,7`."""
-    found: list[int] = []
-    for part in filter(None, listing.split(",")):
-        first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    return found
-
-
 def entries(directory: Path) -> list[Path]:
     """What is in a directory, by name; nothing when there is no such directory."""
     try:

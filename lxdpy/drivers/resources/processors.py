@@ -6,7 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from lxdpy.drivers.hardware import Cache, Core, Cpu, Memory, MemoryNode, Socket, Thread
-from lxdpy.drivers.resources.files import entries, ids, number, text
+from lxdpy.drivers.resources.files import entries, number, text
+from lxdpy.linux import cpu_list
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -15,7 +16,7 @@ def read_cpu(root: Path) -> Cpu:
     """Every processor, from /sys/devices/system/cpu and /proc/cpuinfo."""
     base = root / "sys/devices/system/cpu"
     cpus = [path for path in entries(base) if re.fullmatch(r"cpu\d+", path.name)]
-    isolated = set(ids(text(base / "isolated")))
+    isolated = set(cpu_list.parse(text(base / "isolated")))
     nodes = _nodes_of_cpus(root)
     names = _names(root)
     places: dict[int, dict[tuple[int, int], list[Path]]] = defaultdict(lambda: defaultdict(list))
@@ -67,7 +68,7 @@ def _nodes_of_cpus(root: Path) -> dict[int, int]:
     nodes = {}
     for path in entries(root / "sys/devices/system/node"):
         if match := re.fullmatch(r"node(\d+)", path.name):
-            nodes.update(dict.fromkeys(ids(text(path / "cpulist")), int(match[1])))
+            nodes.update(dict.fromkeys(cpu_list.parse(text(path / "cpulist")), int(match[1])))
     return nodes
 
 

@@ -1,4 +1,4 @@
-"""Images: pull, list, alias, delete, ancestry."""
+"""Images: found, pulled, imported, exported, named, refreshed, deleted."""
 
 from lxdpy.services.images.ancestry import AncestryEntry
 from lxdpy.services.images.export import ExportedFile

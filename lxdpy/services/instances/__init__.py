@@ -1,4 +1,4 @@
-"""Instances: lifecycle, configuration, exec."""
+"""Instances: lifecycle, configuration, profiles, snapshots, copies, backups, files, exec."""
 
 from lxdpy.services.instances.access import Transfer
 from lxdpy.services.instances.backups import NewBackup

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lxdpy.drivers.base import Limits
-from lxdpy.drivers.liblxc.limits import apply, choose_cpus, items, parse_cpus
+from lxdpy.drivers.liblxc.limits import apply, choose_cpus, items
 from lxdpy.errors import ConflictError, InvalidRequestError, UnsupportedError
 from lxdpy.linux.cgroup import CgroupMounts
 
@@ -54,11 +54,6 @@ def test_cpus_that_fewest_others_have() -> None:
     assert choose_cpus(Limits(), [], online) == ()
     with pytest.raises(InvalidRequestError, match="CPU 4"):
         choose_cpus(Limits(cpus=(0, 4)), [], online)
-
-
-def test_parse_cpus() -> None:
-    assert parse_cpus("0-2,5\n") == (0, 1, 2, 5)
-    assert parse_cpus("\n") == ()
 
 
 @pytest.fixture
