@@ -203,6 +203,9 @@ def _ipv4(value: str) -> ipaddress.IPv4Interface | None:
 
 
 def _ipv6(value: str) -> ipaddress.IPv6Interface | None:
+    if "%" in value:
+        # Python would keep it, and what is put on the bridge would never equal what is wanted.
+        raise ValueError(f"{value!r:.100} has a zone")
     interface = None if value in _NO_ADDRESS else ipaddress.IPv6Interface(value)
     _check_interface(value, interface)
     if interface is not None and interface.network.prefixlen != 64:

@@ -36,6 +36,7 @@ OCI_CONFIG = "oci.json"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK_BYTES = 256 << 10
 _MAX_TEMPLATES = 1000
+_MAX_NAME_BYTES = 255
 _MAX_TEMPLATE_BYTES = 1 << 20
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_TEMPLATES_BYTES = 16 << 20
@@ -177,6 +178,8 @@ class About:
             case [b"templates"] if entry.kind == DIRECTORY:
                 pass
             case [b"templates", name] if entry.kind == REGULAR:
+                if name == b".." or b"\0" in name or len(name) > _MAX_NAME_BYTES:
+                    raise LayerError(f"Unsupported entry in the image: {show(entry.path)} is no file's name")
                 content = content_of(entry, reader, _MAX_TEMPLATE_BYTES)
                 self._left -= len(content)
                 if len(self._templates) >= _MAX_TEMPLATES or self._left < 0:

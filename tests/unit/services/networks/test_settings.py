@@ -51,6 +51,7 @@ def test_no_addresses() -> None:
         ("ipv4.address", "127.0.0.1/8"),
         ("ipv4.address", "224.0.0.1/24"),
         ("ipv4.address", "fd42::1/64"),
+        ("ipv6.address", "fd42::1%lxdbr0/64"),
         ("ipv6.address", "fd42::1/80"),
         ("ipv6.address", "10.1.2.1/24"),
         ("ipv4.nat", "maybe"),
