@@ -151,8 +151,7 @@ class Life:
 
     async def _start(self, runtime: Runtime) -> None:
         await self._images.ensure_layers(runtime.record)
-        _, devices = self._roster.expanded(runtime)
-        async with self._mounting.starting(runtime.record, devices) as shown:
+        async with self._mounting.starting(runtime) as (devices, shown):
             await self._start_with(runtime, shown)
             if runtime.container is not None:
                 runtime.disks = disks.shown(devices)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from lxdpy.db.instances import Devices, InstanceRecord
+from lxdpy.db.instances import Devices
 from lxdpy.drivers.base import DiskSpec
 from lxdpy.errors import NotFoundError
 from lxdpy.project import in_project, instance_url
@@ -41,11 +41,18 @@ class Mounting:
         disks.check_sources(self._storage, self._owner(project), before, after)
 
     @asynccontextmanager
-    async def starting(self, record: InstanceRecord, devices: Devices) -> AsyncIterator[tuple[DiskSpec, ...]]:
-        """What an instance shows that is about to start; volumes stay as they are meanwhile. Raises NotFoundError."""
-        owner = self._owner(record.project)
-        async with self._storage.volumes.held(disks.volumes(devices, owner)):
-            yield disks.specs(self._storage, owner, devices)
+    async def starting(self, runtime: Runtime) -> AsyncIterator[tuple[Devices, tuple[DiskSpec, ...]]]:
+        """The devices of an instance that is about to start, and what it shows of them; volumes stay as they are
+        meanwhile. Raises NotFoundError."""
+        owner = self._owner(runtime.record.project)
+        while True:
+            _, devices = self._roster.expanded(runtime)
+            async with self._storage.volumes.held(disks.volumes(devices, owner)):
+                if self._roster.expanded(runtime)[1] != devices:
+                    # A volume was renamed while we waited for it.
+                    continue
+                yield devices, disks.specs(self._storage, owner, devices)
+                return
 
     @asynccontextmanager
     async def changed(self, runtime: Runtime, after: Devices) -> AsyncIterator[None]:

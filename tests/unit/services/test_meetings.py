@@ -163,8 +163,14 @@ def test_a_volume_of_a_profile_is_renamed_while_an_instance_starts(play: Play, h
             await asyncio.sleep(0)
         start = asyncio.create_task(host.instances.start("web"))
         async with asyncio.timeout(10):
-            # Either is refused, or neither: they wait for one another no more.
-            await asyncio.gather(rename, start, return_exceptions=True)
+            # A running instance's volume keeps its name; but they don't wait for one another.
+            renamed, started = await asyncio.gather(rename, start, return_exceptions=True)
+        assert renamed is None or isinstance(renamed, InvalidRequestError)
+        assert started is None
+        name = "data" if renamed else "other"
+        assert host.instances.get("web").expanded_devices["data"]["source"] == name
+        place = str(host.storage.volumes.place(VolumeKey("default", "default", name)))
+        assert [disk.source for disk in host.containers.started[-1].disks] == [place]
 
     play(scenario)
 
