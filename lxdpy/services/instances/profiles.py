@@ -65,6 +65,8 @@ class Profiles:
         self._bridge = bridge
         self._profiles: dict[tuple[str, str], ProfileRecord] = {}
         self._held: Counter[tuple[str, str]] = Counter()
+        self._leaving: set[tuple[str, str]] = set()
+        """Those that are being renamed."""
         self._changing = asyncio.Lock()
         self.users = ProfileUsers()
         projects.add_user(self._in_project)
@@ -132,8 +134,14 @@ class Profiles:
 
     @contextmanager
     def held(self, project: str, names: Iterable[str]) -> Iterator[None]:
-        """Keep profiles from being renamed and deleted while an instance takes them on. Raises NotFoundError."""
+        """Keep profiles from being renamed and deleted while an instance takes them on.
+
+        Raises NotFoundError, BusyError for one that is being renamed: the instance would not be among those that are
+        told of it.
+        """
         keys = [(profile.project, profile.name) for profile in (self.get(project, name) for name in names)]
+        if leaving := next((name for owner, name in keys if (owner, name) in self._leaving), None):
+            raise BusyError(f'Profile "{leaving}" is being renamed')
         self._held.update(keys)
         try:
             yield
@@ -213,11 +221,14 @@ class Profiles:
 
             # Found by both names, so that instances are right before and after their turn comes.
             self._profiles[new.project, new_name] = new
+            self._leaving.add((old.project, name))
             try:
                 await self.users.renamed(old.project, name, new_name, write)
             except BaseException:
                 del self._profiles[new.project, new_name]
                 raise
+            finally:
+                self._leaving.discard((old.project, name))
             del self._profiles[old.project, name]
 
     async def delete(self, project: str, name: str) -> None:

@@ -235,3 +235,31 @@ def test_a_volume_is_not_restored_while_it_is_copied(play: Play) -> None:
         await volumes.restore(DATA, "s")
 
     play(scenario)
+
+
+@pytest.mark.parametrize("head_start", range(0, 12, 2))
+def test_a_profile_is_renamed_while_instances_take_it_on(play: Play, head_start: int) -> None:
+    async def scenario(host: Host) -> None:
+        await host.profiles.create("default", "a", ProfileSettings())
+        await create(host, "old", start=False, profiles=("default", "a"))
+        await create(host, "other", start=False)
+        rename = asyncio.create_task(host.profiles.rename("default", "a", "b"))
+        for _ in range(head_start):
+            await asyncio.sleep(0)
+        settings = InstanceSettings(profiles=("default", "a"))
+        await asyncio.gather(
+            create(host, "new", start=False, profiles=("default", "a")),
+            host.instances.update("other", lambda current: settings),
+            rename,
+            return_exceptions=True,
+        )
+        # Or no instance could be listed any more.
+        for name in host.instances.names():
+            for profile in host.instances.get(name).record.profiles:
+                host.profiles.get("default", profile)
+        await host.profiles.load()
+        for name in host.instances.names():
+            for profile in host.instances.get(name).record.profiles:
+                host.profiles.get("default", profile)
+
+    play(scenario)
