@@ -88,7 +88,7 @@ async def delete_backup(request: Request) -> Response:
         await backups.delete(name, backup)
 
     operation = found.operations.start(
-        "Deleting instance backup", run, resources=_resources(name), project=project_of(name)
+        "Removing instance backup", run, resources=_resources(name), project=project_of(name)
     )
     return envelope.accepted(operation)
 

@@ -1,5 +1,7 @@
 """`/1.0/instances/NAME/metadata`: what an instance keeps of its image, and its templates."""
 
+from urllib.parse import quote
+
 from fastapi import Request, Response
 
 from lxdpy.api import envelope
@@ -67,7 +69,8 @@ async def get_templates(request: Request) -> Response:
     template = request.query_params.get("path")
     if not template:
         return envelope.sync(await kept.templates(name))
-    return Response(await kept.template(name, template), media_type=_FILE)
+    headers = {"Content-Disposition": f"inline;filename={quote(template)}"}
+    return Response(await kept.template(name, template), headers=headers, media_type=_FILE)
 
 
 @router.post("/1.0/instances/{name}/metadata/templates", **documented(query=_PATH))

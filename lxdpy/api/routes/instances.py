@@ -36,9 +36,12 @@ _TEXT = "text/plain; charset=utf-8"
 _LISTS = {
     "recursion": "0: URLs; 1: objects; 2: objects with their state",
     "filter": "as LXD's, e.g. `status eq running and config.user.role eq web`",
+    "instance-type": "container, or virtual-machine, of which there are none; absent: all",
     "project": "empty: default",
     "all-projects": "true: of every project",
 }
+_TYPES = {"": True, "container": True, "virtual-machine": False}
+"""Values of `instance-type`, and whether instances are of that type."""
 
 
 @router.get("/1.0/instances", **documented(list[schema.Instance] | list[str], query=_LISTS))
@@ -47,6 +50,8 @@ async def get_instances(request: Request) -> Response:
     found = services(request)
     depth = recursion(request)
     names = found.instances.names(projects(request))
+    if not _are_of_type(request.query_params.get("instance-type", "")):
+        names = []
     clauses = filtering.parse(request.query_params.get("filter"))
     if clauses:
         names = [name for name in names if filtering.matches(clauses, schema.render(found.instances.get(name)))]
@@ -56,6 +61,13 @@ async def get_instances(request: Request) -> Response:
     rendered = views(request)
     states = found.instances.states() if depth >= 2 and names else {}
     return envelope.sync_list([rendered.instance(name, states.get(name)) for name in names])
+
+
+def _are_of_type(asked: str) -> bool:
+    try:
+        return _TYPES[asked]
+    except KeyError:
+        raise InvalidRequestError(f"Invalid instance type '{asked:.100}'") from None
 
 
 @router.post("/1.0/instances", **documented(status=202, body=schema.InstancesPost))
@@ -123,7 +135,8 @@ def _copy(found: Services, wanted: schema.InstancesPost, where: str) -> Response
         await found.instances.copy(new)
 
     try:
-        names = [plain_name(name) for name in (new.name, new.source)]
+        source = plain_name(new.source) + (f"/{new.snapshot}" if new.snapshot else "")
+        names = [plain_name(new.name), source]
         resources = {kind: [f"/1.0/{kind}/{name}" for name in names] for kind in _KINDS}
         operation = found.operations.start(
             "Creating instance", run, resources=resources, cancellable=True, project=where
@@ -166,7 +179,9 @@ async def put_instance(request: Request) -> Response:
             raise UnsupportedError(f'Cannot restore "{asked.restore}" statefully: containers are not checkpointed')
         return _restore(found, name, asked.restore.removeprefix(f"{plain_name(name)}/"))
     found.instances.check_update(name, current)
-    return envelope.accepted(found.operations.start("Updating instance", run, resources=_resources(name)))
+    return envelope.accepted(
+        found.operations.start("Updating instance", run, resources=_resources(name, containers=True))
+    )
 
 
 def _restore(found: Services, name: str, snapshot: str) -> Response:

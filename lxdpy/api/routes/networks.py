@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request, Response
 
 from lxdpy.api import envelope
-from lxdpy.api.deps import body, recursion, services
+from lxdpy.api.deps import body, project, recursion, services
 from lxdpy.api.etag import check_if_match, etag
 from lxdpy.api.routing import Router, documented
 from lxdpy.api.schemas import networks as schema
@@ -27,6 +27,7 @@ router = Router()
 @router.get("/1.0/networks", **documented(list[schema.Network] | list[str], query={"recursion": "1: objects"}))
 async def get_networks(request: Request) -> Response:
     """Every managed network, and every other interface of the host."""
+    _check_project(request)
     networks = services(request).networks
     managed = networks.all()
     others = await _others(networks, {network.name for network in managed})
@@ -122,6 +123,11 @@ async def get_leases(request: Request) -> Response:
         for lease, address in networks.ipv6_addresses(name)
     ]
     return envelope.sync([*leases, *(schema.render_gateway(name, address) for address in networks.gateways(name))])
+
+
+def _check_project(request: Request) -> None:
+    """Raises NotFoundError for a project that is not there."""
+    services(request).projects.get(project(request))
 
 
 async def _others(networks: "NetworkService", managed: set[str]) -> list[HostInterface]:

@@ -24,6 +24,7 @@ _LISTS = {
     "all-projects": "true: of every project",
 }
 _PROJECT = {"project": "whose volume"}
+_KINDS = ("container", "virtual-machine", "image", "custom")
 
 
 @router.get(_VOLUMES, **documented(list[schema.StorageVolume] | list[str], query=_LISTS))
@@ -303,6 +304,8 @@ def check_custom(request: Request, attempt: str) -> None:
 
 
 def _list(request: Request, kind: str | None) -> Response:
+    if kind not in (None, *_KINDS):
+        raise InvalidRequestError(f'Invalid storage volume type "{kind:.100}"')
     volumes = [
         volume
         for volume in services(request).storage.volumes.all(request.path_params["pool"])

@@ -160,13 +160,13 @@ def render_lease(lease: LeaseRecord, hostname: str) -> dict[str, object]:
         "hwaddr": lease.hwaddr,
         "address": lease.address,
         "type": "static",
-        "location": "none",
+        "location": "",
     }
 
 
 def render_gateway(network: str, address: str) -> dict[str, object]:
     """The host's own address on a network, which LXD lists among the leases."""
-    return {"hostname": f"{network}.gw", "hwaddr": "", "address": address, "type": "gateway", "location": "none"}
+    return {"hostname": f"{network}.gw", "hwaddr": "", "address": address, "type": "gateway", "location": ""}
 
 
 def _type(interface: HostInterface) -> str:

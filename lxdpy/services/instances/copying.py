@@ -23,7 +23,7 @@ from lxdpy.project import instance_url, plain_name
 from lxdpy.services.events import Announce
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
 from lxdpy.services.instances.life import Life
-from lxdpy.services.instances.model import NewCopy
+from lxdpy.services.instances.model import CREATED, NewCopy
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
 from lxdpy.services.instances.snapshots import Snapshots, find
@@ -74,7 +74,7 @@ class Copies:
             except BaseException:
                 await asyncio.to_thread(self._directories.scrap, fresh)
                 raise
-        self._announce("instance-created", instance_url(new.name))
+        self._announce("instance-created", instance_url(new.name), CREATED)
         for snapshot in runtime.snapshots:
             self._announce("instance-snapshot-created", instance_url(new.name, "snapshots", snapshot.name))
 

@@ -20,6 +20,7 @@ from lxdpy.services.images import ImageService
 from lxdpy.services.instances import backup_index, disks
 from lxdpy.services.instances.backup_index import Described, Index
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
+from lxdpy.services.instances.model import CREATED
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
@@ -88,7 +89,7 @@ class Importer:
                 unreserve(name)
         finally:
             self._store.discard_backup(unpacked)
-        self._announce("instance-created", instance_url(name))
+        self._announce("instance-created", instance_url(name), CREATED)
         return name
 
     async def _make(self, name: str, index: Index, unpacked: UnpackedBackup) -> None:

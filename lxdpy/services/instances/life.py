@@ -132,10 +132,16 @@ class Life:
     async def start(self, name: str) -> None:
         """Start a stopped instance; a frozen one is thawed. Raises ConflictError when it runs, and what starting
         raises: InvalidRequestError for an entrypoint, user or directory that can't be, WorkerError."""
+        if await self._begin(name):
+            self._announce("instance-started", instance_url(name))
+            self.on_started(name)
+
+    async def _begin(self, name: str) -> bool:
+        """Start or thaw an instance; whether it was started. Raises what `start` raises."""
         async with self._roster.held(name) as runtime:
             if runtime.frozen:
                 await self._thaw(runtime)
-                return
+                return False
             if runtime.container is not None:
                 raise ConflictError("The instance is already running")
             runtime.starting = True
@@ -146,8 +152,7 @@ class Life:
             finally:
                 runtime.starting = False
                 self._roster.on_change(name)
-        self._announce("instance-started", instance_url(name))
-        self.on_started(name)
+        return True
 
     async def _start(self, runtime: Runtime) -> None:
         await self._images.ensure_layers(runtime.record)
@@ -269,12 +274,14 @@ class Life:
             if runtime.container is not None:
                 await self._end(name, how)
                 runtime.told = True
-            await self.start(name)
+            started = await self._begin(name)
         finally:
             runtime.restarts -= 1
             if runtime.container is None and runtime.record.ephemeral and not runtime.restarts:
                 self._on_ephemeral_end(name)
         self._announce("instance-restarted", instance_url(name))
+        if started:
+            self.on_started(name)
 
     async def reboot(self, name: str) -> None:
         """Start a system that has rebooted. Raises what `start` raises."""

@@ -14,7 +14,7 @@ from lxdpy.services.events import Announce
 from lxdpy.services.images import ImageService
 from lxdpy.services.instances import disks, settings
 from lxdpy.services.instances.directory import InstanceDirectories, new_rw
-from lxdpy.services.instances.model import NewInstance
+from lxdpy.services.instances.model import CREATED, NewInstance
 from lxdpy.services.instances.profiles import Profiles
 from lxdpy.services.instances.roster import Roster
 from lxdpy.services.instances.runtime import Runtime
@@ -67,7 +67,7 @@ class Maker:
             if trash := self._directories.discard(new.name):
                 await asyncio.to_thread(self._directories.remove, trash)
             raise
-        self._announce("instance-created", instance_url(new.name))
+        self._announce("instance-created", instance_url(new.name), CREATED)
         if image.fingerprint:
             self._spawn(self._images.touch(image.fingerprint))
 

@@ -8,6 +8,10 @@ from lxdpy.db.instances import Devices, InstanceRecord
 from lxdpy.db.snapshots import SnapshotRecord
 from lxdpy.drivers.base import ExitStatus, Usage
 from lxdpy.services.images import ImageSource
+from lxdpy.services.storage import DEFAULT_POOL
+
+CREATED = {"type": "container", "storage-pool": DEFAULT_POOL}
+"""What the event of a new instance says of it."""
 
 
 class InstanceStatus(StrEnum):

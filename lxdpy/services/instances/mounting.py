@@ -97,7 +97,13 @@ class Mounting:
             # A profile may have changed since the start.
             shown = {f"{device}, shown": value for device, value in runtime.disks.items()}
             owner = self._owner(runtime.record.project)
-            yield User(instance_url(name), owner, {**shown, **devices}, running=runtime.container is not None)
+            yield User(
+                instance_url(name),
+                owner,
+                {**shown, **devices},
+                running=runtime.container is not None,
+                snapshots=tuple(instance_url(name, "snapshots", each.name) for each in runtime.snapshots),
+            )
         for profile in self._profiles.everywhere():
             path = in_project(f"/1.0/profiles/{profile.name}", profile.project)
             yield User(path, self._owner(profile.project), profile.devices, is_profile=True)

@@ -55,6 +55,8 @@ class User:
     devices: Devices
     running: bool = False
     is_profile: bool = False
+    snapshots: tuple[str, ...] = ()
+    """API paths of its snapshots, which lie where it does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ class StorageService:
     def _used_by(self, name: str) -> list[str]:
         """API paths of what needs a pool."""
         users = [
-            user.path
+            path
             for user in self.users()
             if any(
                 device.get("type") == "disk"
@@ -185,6 +185,7 @@ class StorageService:
                 and (user.is_profile or device.get("path") == "/")
                 for device in user.devices.values()
             )
+            for path in (user.path, *user.snapshots)
         ]
         return sorted(users) + sorted(self.volumes.paths_in(name))
 

@@ -52,7 +52,7 @@ class VolumeSnapshots:
 
     async def take(self, key: VolumeKey, name: str, description: str, expires_at: float | None = None) -> None:
         """Copy a volume as it is now; what is written meanwhile may be in it or not. `expires_at` None: as the volume
-        says; 0: never.
+        says; 0: never. Without a description it has the volume's.
 
         Raises NotFoundError, InvalidRequestError, ConflictError, NoSpaceError, WorkerError.
         """
@@ -62,8 +62,9 @@ class VolumeSnapshots:
         config, now = entry.record.config, time.time()
         if expires_at is None:
             expires_at = expiry.expires_at(config.get("snapshots.expiry", ""), now)
+        described = description or entry.record.description
         record = VolumeSnapshotRecord(
-            key.pool, key.project, key.name, name, description, config, now, directory, expires_at
+            key.pool, key.project, key.name, name, described, config, now, directory, expires_at
         )
         with self._shelf.snapshot_reservation(key, name), entry.reading():
             place = self._shelf.snapshot_place(record)

@@ -47,6 +47,9 @@ def test_lists(play: Play) -> None:
         assert found["name"] == "db"
         assert {"backups", "snapshots", "state"}.isdisjoint(found)
         await api.get("/1.0/instances?filter=nonsense", 400)
+        assert len((await api.get("/1.0/instances?instance-type=container"))["metadata"]) == 2
+        assert (await api.get("/1.0/instances?instance-type=virtual-machine&recursion=2"))["metadata"] == []
+        await api.get("/1.0/instances?instance-type=nonsense", 400)
         await api.get("/1.0/instances?recursion=9999999999", 400)
 
     play(scenario)
@@ -240,5 +243,37 @@ def test_a_client_that_leaves_is_waited_for_no_more(play: Play, path: str) -> No
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(asyncio.all_tasks())
+
+    play(scenario)
+
+
+def test_operations_name_what_they_are_about_by_both_names(play: Play) -> None:
+    async def resources(api: Api, method: str, path: str, body: object) -> Any:
+        response = await api.http.request(method, path, content=json.dumps(body).encode())
+        operation = json.loads(response.text)["operation"]
+        return (await api.get(f"{operation}/wait?timeout=10"))["metadata"]["resources"]
+
+    async def scenario(api: Api, host: Host) -> None:
+        await make(api)
+        both = {"instances": ["/1.0/instances/web"], "containers": ["/1.0/containers/web"]}
+        assert await resources(api, "PUT", "/1.0/instances/web", {"profiles": ["default"]}) == both
+        assert await resources(api, "POST", "/1.0/instances/web/snapshots", {"name": "s"}) == both
+        used = (await api.get("/1.0/storage-pools/default"))["metadata"]["used_by"]
+        assert used == ["/1.0/instances/web", "/1.0/instances/web/snapshots/s", "/1.0/profiles/default"]
+        copy = {"name": "other", "source": {"type": "copy", "source": "web/s"}}
+        assert await resources(api, "POST", "/1.0/instances", copy) == {
+            "instances": ["/1.0/instances/other", "/1.0/instances/web/s"],
+            "containers": ["/1.0/containers/other", "/1.0/containers/web/s"],
+        }
+
+    play(scenario)
+
+
+def test_lists_of_what_is_not_there_are_errors(play: Play) -> None:
+    async def scenario(api: Api, host: Host) -> None:
+        assert (await api.get("/1.0/storage-pools/default/volumes/virtual-machine"))["metadata"] == []
+        await api.get("/1.0/storage-pools/default/volumes/nonsense", 400)
+        await api.get("/1.0/networks?project=nonsense", 404)
+        await api.get("/1.0/networks?project=nonsense&recursion=1", 404)
 
     play(scenario)

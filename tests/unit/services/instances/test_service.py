@@ -215,6 +215,8 @@ def test_restart_keeps_the_address_and_an_ephemeral_instance(play: Play) -> None
     async def scenario(host: Host) -> None:
         first = await create(host, ephemeral=True)
         await host.instances.act("web", Action.RESTART, Stop(force=True))
+        assert host.events[-1] == ("instance-restarted", "/1.0/instances/web")
+        assert [action for action, _ in host.events].count("instance-started") == 1
         second = host.containers.started[-1]
         assert first is not None
         assert second is not first

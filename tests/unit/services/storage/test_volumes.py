@@ -143,9 +143,10 @@ def test_a_copy_that_fails_or_is_cancelled_leaves_nothing(play: Play) -> None:
 def test_a_snapshots_files_come_back(play: Play) -> None:
     async def first(host: Host) -> None:
         volumes = host.storage.volumes
-        await volumes.create(DATA, Settings())
+        await volumes.create(DATA, Settings("mine"))
         (volumes.place(DATA) / "file").write_text("old")
         await volumes.snapshots.take(DATA, volumes.snapshots.next_name(DATA), "")
+        assert volumes.snapshots.get(DATA, "snap0").settings.description == "mine"
         assert volumes.snapshots.next_name(DATA) == "snap1"
         (volumes.place(DATA) / "file").write_text("new")
         (volumes.place(DATA) / "more").write_text("new")
