@@ -20,8 +20,8 @@ run_packages="dnsmasq-base liblxc-common python3-lxc python3-nftables python3-ve
 demo_packages="busybox-static docker-registry iproute2 openssl"
 # lxc: the probe's tests compare with lxc-start and lxc-info, which python3-lxc does not bring.
 test_packages="curl debian-archive-keyring iptables jq lxc mmdebstrap nftables shellcheck skopeo"
-# Tests that drive these clients skip where a release does not have them.
-test_wanted="lxd-client umoci"
+# Tests that drive these skip where a release does not have them. Tests start an LXD of their own: the package's stays down.
+test_wanted="lxd lxd-client umoci"
 
 fail() {
     echo "setup: $*" >&2
@@ -68,11 +68,42 @@ install_packages() {
 
 install_wanted() {
     for package in $(missing "$@"); do
-        if apt-cache show "$package" >/dev/null 2>&1; then
-            install_packages "$package"
-        else
+        if ! apt-cache show "$package" >/dev/null 2>&1; then
             echo "setup: $package is not in this release, going on without"
+        elif [ "$package" = lxd ]; then
+            install_lxd
+        else
+            install_packages "$package"
         fi
+    done
+}
+
+# Nobody asked for an LXD that runs: no service starts while its packages are unpacked, and none of them at boot.
+install_lxd() {
+    case $(apt-cache show lxd) in
+    *snap*)
+        echo "setup: lxd is a snap in this release, going on without"
+        return 0
+        ;;
+    esac
+    policy=/usr/sbin/policy-rc.d
+    [ ! -e "$policy" ] || policy=''
+    if [ -n "$policy" ] && [ "$(id -u)" -eq 0 ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' INT TERM
+    fi
+    units="lxd.socket lxd.service lxd-containers.service"
+    installed lxcfs || units="$units lxcfs.service"
+    install_packages lxd
+    if [ -n "$policy" ]; then
+        rm -f "$policy"
+        trap - EXIT INT TERM
+    fi
+    [ -d /run/systemd/system ] || return 0
+    for unit in $units; do
+        [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
     done
 }
 

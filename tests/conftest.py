@@ -80,6 +80,12 @@ def _lxd_client() -> str | None:
     return _fails("lxc", "--version")
 
 
+def _lxd() -> str | None:
+    if shutil.which("lxd") is None:
+        return "lxd, the daemon, is not installed"
+    return _fails("lxd", "--version") or _lxd_client()
+
+
 def _debian() -> str | None:
     return None if shutil.which("mmdebstrap") else "mmdebstrap is not installed"
 
@@ -104,6 +110,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "registry": _registry,
     "lxd_client": _lxd_client,
     "clients": _clients,
+    "lxd": _lxd,
     "debian": _debian,
 }
 

@@ -1,10 +1,6 @@
 """LXD's client exports instances and imports them again, with their snapshots, from and to LXD itself."""
 
-import os
-import shutil
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +10,7 @@ from example_registry import ExampleRegistry
 from tests.system import systems
 from tests.system.daemon import Daemon, place
 from tests.system.lxc import Lxc
+from tests.system.lxd import lxd as a_real_lxd
 
 pytestmark = [
     pytest.mark.root,
@@ -129,33 +126,12 @@ def test_what_is_no_backup_is_refused(lxc: Lxc, daemon: Daemon) -> None:
 
 @pytest.fixture
 def lxd() -> Iterator[Lxc]:
-    """The client of an LXD of our own, with a pool."""
-    if shutil.which("lxd") is None:
-        pytest.skip("lxd is not installed (bench/setup.sh)")
-    with tempfile.TemporaryDirectory(prefix="lxdpy-lxd-", dir="/var/tmp") as name:
-        directory = Path(name)
-        directory.chmod(0o711)
-        (directory / "lxd").mkdir(mode=0o711)
-        environment = {**os.environ, "LXD_DIR": str(directory / "lxd"), "HOME": name}
-        with (directory / "log").open("wb") as log:
-            daemon = subprocess.Popen(["lxd", "--group=root"], env=environment, stdout=log, stderr=log)
-        try:
-            subprocess.run(["lxd", "waitready", "--timeout=60"], env=environment, check=True, timeout=70)
-            client = Lxc(directory / "lxd", directory / "home")
-            client.ok("storage", "create", "default", "dir")
-            client.ok("profile", "device", "add", "default", "root", "disk", "pool=default", "path=/")
-            yield client
-            for one in client.json("list"):
-                client.ok("delete", "--force", str(one["name"]))
-            subprocess.run(["lxd", "shutdown", "--timeout=30"], env=environment, check=True, timeout=60)
-        finally:
-            if daemon.poll() is None:
-                daemon.terminate()
-            daemon.wait(30)
-            for mount in ("devlxd", "shmounts"):
-                subprocess.run(["umount", "-l", f"{name}/lxd/{mount}"], capture_output=True, check=False)
+    """The client of an LXD of our own."""
+    with a_real_lxd() as client:
+        yield client
 
 
+@pytest.mark.lxd
 def test_a_system_goes_to_lxd_and_comes_back(lxc: Lxc, lxd: Lxc, daemon: Daemon, tmp_path: Path) -> None:
     systems.import_busybox(lxc, tmp_path)
     lxc.ok("init", "busybox", "s1")
@@ -180,6 +156,7 @@ def test_a_system_goes_to_lxd_and_comes_back(lxc: Lxc, lxd: Lxc, daemon: Daemon,
     lxc.ok("delete", "--force", "theirs")
 
 
+@pytest.mark.lxd
 def test_a_volume_goes_to_lxd_and_comes_back(lxc: Lxc, lxd: Lxc, daemon: Daemon, tmp_path: Path) -> None:
     lxc.ok("storage", "volume", "create", "default", "data", "user.a=b")
     (place,) = (daemon.state_dir / "storage-pools/default/custom").glob("default_data_*")
