@@ -27,7 +27,7 @@ _TIMEOUT_S = 60.0
 _EVENTS_S = 20.0
 _ENDED = 200
 _STATES = ("Pending", "Running", "Success")
-_YEAR_1 = "0001-01-01T00:00:00Z"
+_NO_TIMES = {"0001-01-01T00:00:00Z": "no time", "1970-01-01T00:00:00Z": "time 0"}
 # Values that differ from run to run: their type is compared, and of times whether they are set.
 _VARY = re.compile(
     r"\.(id|pid|usage|usage_peak|processes|created_at|updated_at|last_used_at|uploaded_at|expires_at|started_at|size|used|total"
@@ -151,7 +151,7 @@ class Server:
             for index, one in enumerate(value):
                 self._flatten(fields, f"{name}[{index}]", one, depth - 1)
         elif isinstance(value, str) and _TIME.fullmatch(value):
-            fields[name] = "no time" if value == _YEAR_1 else "time"
+            fields[name] = _NO_TIMES.get(value, "time")
         elif value is not None and (by_type or _VARY.search(name)):
             fields[name] = type(value).__name__
         else:

@@ -176,8 +176,8 @@ def test_show_edit_and_aliases(lxc: Lxc, files: Path) -> None:
     lxc.ok("image", "unset-property", "web", "release")
     assert "release" not in lxc.yaml("image", "show", "web")["properties"]
     edited = lxc.ok("image", "show", "web").replace("public: false", "public: true")
-    edited = edited.replace('expires_at: "0001-01-01T00:00:00Z"', "expires_at: 2031-02-03T04:05:06Z")
-    edited = edited.replace("expires_at: 0001-01-01T00:00:00Z", "expires_at: 2031-02-03T04:05:06Z")
+    edited = edited.replace('expires_at: "1970-01-01T00:00:00Z"', "expires_at: 2031-02-03T04:05:06Z")
+    edited = edited.replace("expires_at: 1970-01-01T00:00:00Z", "expires_at: 2031-02-03T04:05:06Z")
     lxc.ok("image", "edit", "web", stdin=edited.encode())
     (image,) = lxc.json("image", "list")
     assert image["public"] is True
