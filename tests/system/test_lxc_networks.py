@@ -224,7 +224,7 @@ def test_devices_of_a_profile_are_overridden_and_pinned(lxc: Lxc, network: str) 
     assert f"{SUBNET}.77/24" in lxc.ok("exec", "pin", "--", "ip", "address", "show", "eth0")
     assert f"default via {SUBNET}.1" in lxc.ok("exec", "pin", "--", "ip", "route")
     before = lxc.yaml("config", "show", "pin")
-    assert "taken" in lxc.fails(
+    assert "has it" in lxc.fails(
         "config", "device", "add", "pin", "eth1", "nic", f"network={network}", f"ipv4.address={SUBNET}.77"
     )
     assert "not found" in lxc.fails("config", "device", "add", "pin", "eth1", "nic", "network=nowhere")
