@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from lxdpy.db.instances import Devices
 from lxdpy.drivers.base import DiskSpec
@@ -111,13 +111,17 @@ class Mounting:
     async def _renamed(self, old: VolumeKey, new: VolumeKey) -> None:
         """Let devices show a volume by its new name."""
         for runtime in list(self._roster.runtimes.values()):
+            # It may have been deleted while those before it were changed.
+            if self._roster.runtimes.get(runtime.record.name) is not runtime:
+                continue
             if self._owner(runtime.record.project) == old.project:
-                await self._roster.change(
-                    runtime,
-                    lambda record: dataclasses.replace(
-                        record, devices=disks.renamed(record.devices, old.pool, old.name, new.name)
-                    ),
-                )
+                with suppress(NotFoundError):
+                    await self._roster.change(
+                        runtime,
+                        lambda record: dataclasses.replace(
+                            record, devices=disks.renamed(record.devices, old.pool, old.name, new.name)
+                        ),
+                    )
         for profile in self._profiles.everywhere():
             devices = disks.renamed(profile.devices, old.pool, old.name, new.name)
             if self._owner(profile.project) == old.project and devices != profile.devices:

@@ -77,9 +77,10 @@ class Roster:
 
     async def remove(self, runtime: Runtime) -> None:
         """Delete an instance's row and those of its snapshots; it is found no more."""
-        name = runtime.record.name
-        await self._database.run(lambda db: table.delete(db, name))
-        del self.runtimes[name]
+        async with runtime.changing:
+            name = runtime.record.name
+            await self._database.run(lambda db: table.delete(db, name))
+            del self.runtimes[name]
         self.on_change(name)
 
     async def change(self, runtime: Runtime, change: Callable[[InstanceRecord], InstanceRecord]) -> None:
@@ -98,6 +99,9 @@ class Roster:
     ) -> None:
         async with runtime.changing:
             old, kept = runtime.record, runtime.snapshots
+            if self.runtimes.get(old.name) is not runtime:
+                # Its row would be back, and an instance without files with the next daemon.
+                raise NotFoundError(f'Instance "{plain_name(old.name)}" not found')
             record, snapshots = change(old, kept)
             if (record, snapshots) == (old, kept):
                 return
@@ -224,6 +228,9 @@ class _ProfileUsers(ProfileUsers):
             runtimes = self._with(owner, profile, snapshots=True)
             for runtime in runtimes:
                 await held.enter_async_context(runtime.changing)
+            # Some may have been deleted while we waited for the others: their rows must not be back.
+            here = self._roster.runtimes
+            runtimes = [runtime for runtime in runtimes if here.get(runtime.record.name) is runtime]
             records = [_with_profile_renamed(runtime.record, profile, new_name) for runtime in runtimes]
             snapshots = [
                 tuple(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from lxdpy.db import instances as table
 from lxdpy.drivers.base import Compression
 from lxdpy.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from lxdpy.progress import NoProgress
@@ -261,5 +262,32 @@ def test_a_profile_is_renamed_while_instances_take_it_on(play: Play, head_start:
         for name in host.instances.names():
             for profile in host.instances.get(name).record.profiles:
                 host.profiles.get("default", profile)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("head_start", range(0, 12, 2))
+def test_a_row_of_a_deleted_instance_does_not_come_back(play: Play, head_start: int) -> None:
+    async def scenario(host: Host) -> None:
+        await host.profiles.create("default", "a", ProfileSettings())
+        await host.storage.volumes.create(DATA, Settings())
+        for name in ("one", "two"):
+            await create(host, name, start=False, profiles=("default", "a"), devices={"data": VOLUME})
+        gone = host.instances._roster.get("two")
+        # As while it is noted that it has ended.
+        await gone.changing.acquire()
+        jobs = [
+            asyncio.create_task(host.profiles.rename("default", "a", "b")),
+            asyncio.create_task(host.storage.volumes.rename(DATA, "other")),
+        ]
+        for _ in range(head_start):
+            await asyncio.sleep(0)
+        jobs.append(asyncio.create_task(host.instances.delete("two")))
+        await asyncio.sleep(0.01)
+        gone.changing.release()
+        await asyncio.gather(*jobs)
+        with pytest.raises(NotFoundError):
+            await host.instances._roster.set_power(gone, "RUNNING")
+        assert [row.name for row in await host.database.run(table.load)] == ["one"]
 
     play(scenario)
