@@ -69,6 +69,9 @@ clean() {
     end_process "$work/daemon.pid" "$work/state" 45
     end_process "$work/registry.pid" example_registry.py 15
     if [ -s "$work/bridge" ]; then
+        # It outlives the daemon on purpose.
+        dnsmasq=$work/state/networks/$(cat "$work/bridge")
+        end_process "$dnsmasq/dnsmasq.pid" "$dnsmasq" 10
         "$python" -I - "$(cat "$work/bridge")" <<'PY' || echo "quickstart: bridge $(cat "$work/bridge") is still there" >&2
 import asyncio, sys
 from lxdpy.drivers.network import HostNetwork
