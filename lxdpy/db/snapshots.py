@@ -62,8 +62,3 @@ def put(connection: sqlite3.Connection, snapshot: SnapshotRecord) -> None:
 def delete(connection: sqlite3.Connection, instance: str, name: str) -> None:
     """Delete one snapshot."""
     connection.execute("DELETE FROM snapshots WHERE instance = ? AND name = ?", (instance, name))
-
-
-def delete_all(connection: sqlite3.Connection, instance: str) -> None:
-    """Delete the snapshots of an instance."""
-    connection.execute("DELETE FROM snapshots WHERE instance = ?", (instance,))

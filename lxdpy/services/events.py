@@ -12,7 +12,3 @@ class Announce(Protocol):
 
         The path tells the project: `lxdpy.project.instance_url` and `in_project` write such paths.
         """
-
-
-def unheard(action: str, source: str, context: Mapping[str, object] | None = None) -> None:
-    """An announcement that nobody hears."""
